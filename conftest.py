@@ -1,0 +1,6 @@
+"""Where the suite's fixtures, options and hooks come from: one plugin for each concern."""
+
+pytest_plugins = [
+    "tests.plugins.server",
+    "tests.plugins.database",
+]

@@ -1,0 +1,262 @@
+"""Phase 1: shows, applies, checks, logs and undoes the multi-tenant migration.
+
+It goes through these stages: what was asked, where, what is there, what speaks against it, what is
+missing, the questions, doing it, checking it. Each is a module of ``phase_1``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, List, Optional, Sequence, Tuple
+
+import psycopg
+
+from phase_1 import plan as plans
+from phase_1.apply import COMMITTED, UNKNOWN, AnotherRunner, Failed, Sessions, run
+from phase_1.connection import ConnectionProblem, TooOld, redact, where
+from phase_1.console import Console, NoTerminal
+from phase_1.found import Found, begin_reading, inspect
+from phase_1.inventory import DEFAULT_SLUG
+from phase_1.options import (
+    DONE,
+    FAILED,
+    OCCUPIED,
+    REFUSED,
+    STOPPED,
+    USAGE,
+    VIOLATIONS,
+    Options,
+    UsageProblem,
+    parse,
+)
+from phase_1.plan import Plan, Scripts
+from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
+
+DELETE_WORDS = "PERMANENTLY DELETE"
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs the command line and returns its exit code; every problem is one message, never a traceback."""
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+    except UsageProblem as problem:
+        Console().complain(f"usage: {problem}\nSee migrate.py --help.")
+        return USAGE
+    if options.action == "demo":
+        from tests.demo import main as demo  # noqa: PLC0415 - it needs the suite's extra
+
+        return demo()
+    console = Console(as_json=options.json, aside=options.dry_run)
+    dsn = ""
+    try:
+        dsn = where(options.dsn)
+        return console.finish(_act(dsn, options, console))
+    except (ConnectionProblem, NoTerminal) as problem:
+        console.complain(str(problem))
+        return console.finish(USAGE)
+    except TooOld as problem:
+        console.complain(f"refused: {problem}.")
+        return console.finish(REFUSED)
+    except AnotherRunner as problem:
+        console.complain(f"{problem}. What to do: let it finish; nothing was touched.")
+        return console.finish(OCCUPIED)
+    except KeyboardInterrupt:
+        console.complain("interrupted before anything was changed.")
+        return console.finish(FAILED)
+    except Failed as failed:
+        console.complain(redact(_outcome(failed), dsn))
+        return console.finish(STOPPED if failed.verdict == UNKNOWN else FAILED)
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        console.complain(redact(f"failed while looking at the database: {text}. Nothing was touched.", dsn))
+        return console.finish(FAILED)
+    finally:
+        console.finished()
+
+
+def _act(dsn: str, options: Options, console: Console) -> int:
+    sessions = Sessions(dsn)
+    try:
+        if options.action == "verify":
+            return _verify(sessions, options, console)
+        if options.action == "status":
+            return _status(sessions, options, console)
+        if options.dry_run:
+            return _stages(sessions, options, console)
+        with sessions.alone():
+            return _stages(sessions, options, console)
+    finally:
+        sessions.close()
+
+
+def _stages(sessions: Sessions, options: Options, console: Console) -> int:
+    """A migration or a rollback, from what is there to the checks afterwards."""
+    found, findings, plan, lost = _look(sessions, options)
+    console.found(found)
+    console.findings(findings, to_error=True)
+    if any(finding.level == ERROR for finding in findings):
+        console.complain("refused: the errors above come first. Nothing was touched.")
+        return REFUSED
+    if not plan.steps:
+        console.say("Nothing to do: " + _nothing_to_do(options), "bold green")
+        if options.dry_run:
+            console.script(plan.script())
+        return DONE
+    console.plan(plan)
+    others = _rows_of_others(lost)
+    if options.action == "rollback":
+        console.lost(lost)
+    else:
+        console.cost(plan)
+    if options.dry_run:
+        console.script(plan.script())
+        return DONE
+    if others and not options.force:
+        console.complain(
+            f"refused: {others:,} rows belong to organizations other than {DEFAULT_SLUG}. Give --force to lose "
+            "that. Nothing was touched."
+        )
+        return REFUSED
+    if not options.force and not _confirmed(options, console):
+        console.complain("not confirmed: nothing was touched.")
+        return REFUSED
+    run(plan, sessions, options, console)
+    if options.action == "rollback":
+        console.say("Phase 1 is taken back; the database is as it was before it.", "bold green")
+        return DONE
+    return _afterwards(sessions, options, console)
+
+
+def _look(
+    sessions: Sessions, options: Options
+) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
+    """What is there, what speaks against the run, what is missing, and what a rollback would lose."""
+    findings = pooler(sessions.work, sessions.control)
+    control = sessions.control
+    stage = "rollback" if options.action == "rollback" else "preflight"
+    begin_reading(control, options.lock_timeout)
+    try:
+        found = inspect(control, options)
+        findings += ask(control, found, stage)
+        if any(finding.level == ERROR for finding in findings):
+            return found, findings, Plan(options.action, found, (), 0, ()), []
+        make = plans.rollback if options.action == "rollback" else plans.migration
+        plan = make(control, found, Scripts())
+        lost = plans.lost(control, found) if options.action == "rollback" else []
+        return found, findings, plan, lost
+    finally:
+        _end(control)
+
+
+def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
+    """Integrity, every check, index use and the baseline, stored in the log."""
+    try:
+        made = _report(sessions, options)
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        console.complain(
+            f"migrated and committed, but the checks could not be run: {text}. What to do: --verify."
+        )
+        return VIOLATIONS
+    sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
+    console.report(made)
+    if made.violations:
+        console.complain("migrated, but the checks above found violations.")
+        return VIOLATIONS
+    console.say("Phase 1 is done: every row has a client.", "bold green")
+    return DONE
+
+
+def _verify(sessions: Sessions, options: Options, console: Console) -> int:
+    made = _report(sessions, options)
+    console.report(made)
+    return VIOLATIONS if made.violations else DONE
+
+
+def _report(sessions: Sessions, options: Options) -> Report:
+    control = sessions.control
+    begin_reading(control, options.lock_timeout)
+    try:
+        return report(control, inspect(control, options))
+    finally:
+        _end(control)
+
+
+def _status(sessions: Sessions, options: Options, console: Console) -> int:
+    """What is done, what is not, and the last entries of the log."""
+    found, findings, plan, _ = _look(sessions, options)
+    console.found(found)
+    console.findings(findings)
+    if any(finding.level == ERROR for finding in findings):
+        console.say("The migration would be refused: see the errors above.", "bold red")
+        return DONE
+    if not plan.steps:
+        console.say("Phase 1 is done.", "bold green")
+    else:
+        state = "has not begun" if not found.standing else "is not complete"
+        console.say(f"Phase 1 {state}.", "bold yellow")
+        console.plan(plan)
+    entries = _entries(sessions.control)
+    console.result["log"] = entries
+    console.table("Last entries of the log", ("at", "operation", "status"), [entry[:3] for entry in entries])
+    return DONE
+
+
+def _entries(connection: "psycopg.Connection[Any]") -> List[Tuple[str, ...]]:
+    row = connection.execute("SELECT to_regclass('public.migration_log')").fetchone()
+    if row is None or row[0] is None:
+        return []
+    return [
+        tuple(map(str, entry))
+        for entry in connection.execute(
+            "SELECT created_at::timestamptz(0), operation, status, details->>'error' FROM public.migration_log"
+            " WHERE phase = 'phase_1' ORDER BY id DESC LIMIT 10"
+        )
+    ]
+
+
+def _confirmed(options: Options, console: Console) -> bool:
+    if options.action == "rollback":
+        return console.ask_for(DELETE_WORDS)
+    return console.ask("Has a backup been taken that can be restored?") and console.ask(
+        "Run the migration now?"
+    )
+
+
+def _rows_of_others(lost: Sequence[Tuple[str, str, int]]) -> int:
+    return sum(rows for organization, _, rows in lost if organization != DEFAULT_SLUG)
+
+
+def _nothing_to_do(options: Options) -> str:
+    if options.action == "rollback":
+        return "the log does not say that Phase 1 did anything here that still stands."
+    return "every step of Phase 1 is done."
+
+
+def _outcome(failed: Failed) -> str:
+    """What failed, what the database is now, and what to do next."""
+    state = f" (SQLSTATE {failed.sqlstate})" if failed.sqlstate else ""
+    happened = f"failed at {failed.label}: {failed.message.rstrip('.')}{state}."
+    if failed.verdict == COMMITTED:
+        return (
+            f"{happened} The connection broke while the last COMMIT was under way, and the server says that it "
+            "was committed: the step is done. What to do: migrate.py --verify."
+        )
+    if failed.verdict == UNKNOWN:
+        return (
+            f"{happened} The server cannot be reached, so whether the last COMMIT got through is unknown. "
+            "What to do: once it is back, migrate.py --status says."
+        )
+    return (
+        f"{happened} Everything was rolled back: the database is as it was. What to do: remove the cause and run "
+        "it again; the entry in migration_log has the details."
+    )
+
+
+def _end(connection: "psycopg.Connection[Any]") -> None:
+    if not connection.broken:
+        connection.execute("ROLLBACK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

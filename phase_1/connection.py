@@ -1,0 +1,134 @@
+"""Where the database is, and the ways in which it cannot be reached."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Dict, List, Mapping, Optional
+from urllib.parse import quote
+
+import psycopg
+from psycopg import conninfo
+
+#: What the sessions of the runner are called in ``pg_stat_activity``.
+APPLICATION_NAME = "phase_1"
+
+OLDEST_MAJOR = 12
+
+_SUPABASE = {
+    "SUPABASE_DB_HOST": "host",
+    "SUPABASE_DB_PORT": "port",
+    "SUPABASE_DB_NAME": "dbname",
+    "SUPABASE_SERVICE_ROLE_USER": "user",
+    "SUPABASE_SERVICE_ROLE_PASSWORD": "password",
+}
+
+
+class ConnectionProblem(Exception):
+    """The database cannot be reached, or is not named properly. Exit code 2."""
+
+
+def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> str:
+    """The connection string: ``--dsn``, ``DATABASE_URL``, ``SUPABASE_*``, else libpq's own sources.
+
+    Raises ConnectionProblem if libpq cannot read it; the message does not repeat it.
+    """
+    source = "--dsn" if dsn else "DATABASE_URL"
+    text = dsn or environment.get("DATABASE_URL") or ""
+    if not text and environment.get("SUPABASE_DB_HOST"):
+        given = {key: environment[name] for name, key in _SUPABASE.items() if environment.get(name)}
+        return conninfo.make_conninfo("", **given)
+    # SQLAlchemy's way of naming the driver is common in DATABASE_URL.
+    for scheme in ("postgresql+psycopg2://", "postgresql+psycopg://", "postgresql+asyncpg://"):
+        if text.startswith(scheme):
+            text = "postgresql://" + text[len(scheme) :]
+    try:
+        conninfo.conninfo_to_dict(text)
+    except psycopg.ProgrammingError:
+        # libpq's message quotes the string, and with it the password.
+        raise ConnectionProblem(
+            f"{source} is not a connection string. Give it as postgresql://user@host:5432/database or as "
+            "'host=… dbname=… user=…', with special characters of a password percent-encoded in the first form."
+        ) from None
+    return text
+
+
+def describe(dsn: str) -> str:
+    """The connection string in words, without its password."""
+    given = conninfo.conninfo_to_dict(dsn)
+    host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or "the local socket"
+    port = given.get("port") or os.environ.get("PGPORT") or "5432"
+    user = given.get("user") or os.environ.get("PGUSER") or "the operating system's user"
+    database = given.get("dbname") or os.environ.get("PGDATABASE") or user
+    return f"database {database} on {host}:{port} as {user}"
+
+
+def secrets(dsn: str) -> List[str]:
+    """What must never be shown: the password, as it is and as it stands in a URL."""
+    candidates = [conninfo.conninfo_to_dict(dsn).get("password"), os.environ.get("PGPASSWORD")]
+    found = [str(each) for each in candidates if each]
+    return sorted({*found, *(quote(each, safe="") for each in found)}, key=len, reverse=True)
+
+
+def redact(text: str, dsn: str) -> str:
+    """``text`` without the password."""
+    for secret in secrets(dsn):
+        text = text.replace(secret, "********")
+    return text
+
+
+def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> "psycopg.Connection[Any]":
+    """A session of the runner. Raises ConnectionProblem with one message that says what to do."""
+    parameters: Dict[str, Any] = {
+        # A host that does not answer is told within ten seconds instead of minutes.
+        "connect_timeout": 10,
+        # A network that dies in the middle is noticed by either side within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30000,
+        **{key: value for key, value in conninfo.conninfo_to_dict(dsn).items() if value is not None},
+        "application_name": APPLICATION_NAME,
+        **keywords,
+    }
+    try:
+        # Server-side prepared statements do not survive a pooler, and save nothing here.
+        connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **parameters)
+    except psycopg.Error as error:
+        raise ConnectionProblem(_explain(error, dsn)) from None
+    if connection.info.server_version < OLDEST_MAJOR * 10000:
+        version = connection.info.parameter_status("server_version")
+        connection.close()
+        raise TooOld(
+            f"the server is PostgreSQL {version}; Phase 1 needs {OLDEST_MAJOR} or later: upgrade it first"
+        )
+    return connection
+
+
+class TooOld(Exception):
+    """The server is older than PostgreSQL 12. Preflight refuses: exit code 3."""
+
+
+def _explain(error: psycopg.Error, dsn: str) -> str:
+    """libpq's reason in one line, and what to do about it."""
+    text = redact(" ".join(str(error).split()), dsn)
+    lower = text.lower()
+    advice = "check the host, the port and that the server is up"
+    if "password" in lower or "authentication" in lower:
+        advice = "check the user and the password (--dsn, DATABASE_URL, PGPASSWORD or .pgpass)"
+    elif "does not exist" in lower:
+        advice = "check the name of the database and of the role"
+    elif "too many" in lower or "remaining connection slots" in lower:
+        advice = "the server has no connection to spare; Phase 1 needs two"
+    elif "could not translate host" in lower or "name or service" in lower or "resolve" in lower:
+        advice = "check the name of the host"
+    elif "timeout" in lower or "timed out" in lower:
+        advice = "check the host, the port and the firewall in between"
+    return f"no connection to {describe(dsn)}: {text.rstrip('.')}. What to do: {advice}."
+
+
+def close(connection: "Optional[psycopg.Connection[Any]]") -> None:
+    """Closes a session that may be broken already."""
+    if connection is not None:
+        with suppress(psycopg.Error):
+            connection.close()

@@ -1,0 +1,261 @@
+"""Talks to the person: plain lines for a log, bars and colours for a terminal, JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from phase_1.apply import Watch
+from phase_1.found import Found
+from phase_1.plan import SECONDS_THAT_HURT, Plan, Step
+from phase_1.verify import ERROR, NOTICE, WARNING, Finding, Measured, Report
+
+_COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTICE: "dim"}
+
+
+class NoTerminal(Exception):
+    """There is nobody to ask. Exit code 2."""
+
+
+class Console(Watch):
+    """What is said while the runner is at work.
+
+    Results go to standard output, errors to standard error. With ``as_json``, or where standard output is
+    the script of a dry run, everything but the result goes to standard error.
+    """
+
+    def __init__(self, *, as_json: bool = False, aside: bool = False) -> None:
+        self.as_json = as_json
+        self._out = RichConsole(
+            file=sys.stderr if as_json or aside else sys.stdout, highlight=False, markup=False
+        )
+        self._error = RichConsole(stderr=True, highlight=False, markup=False)
+        self._progress: Optional[Progress] = None
+        self._task: Any = None
+        self.result: Dict[str, Any] = {}
+
+    @property
+    def interactive(self) -> bool:
+        """Whether there is somebody to ask."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """A line of what is going on."""
+        # A log is read with grep: its lines are not broken.
+        self._out.print(Text(text, style=style), soft_wrap=not self._out.is_terminal)
+
+    def complain(self, text: str) -> None:
+        """An error: one message on standard error."""
+        self.result["error"] = text
+        self._error.print(Text(text, style="red"), soft_wrap=not self._error.is_terminal)
+
+    def script(self, text: str) -> None:
+        """The script of a dry run, to standard output, byte for byte."""
+        if self.as_json:
+            self.result["script"] = text
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def finish(self, exit_code: int) -> int:
+        """Ends the run: prints the JSON where it was asked for."""
+        if self.as_json:
+            sys.stdout.write(
+                json.dumps({"exit_code": exit_code, **self.result}, indent=2, default=str) + "\n"
+            )
+        return exit_code
+
+    # What is there
+
+    def found(self, found: Found) -> None:
+        """The database and the tables, as they are."""
+        self.result["database"] = found.database
+        self.result["server_version"] = found.version
+        self.result["tables"] = {
+            table.name: {
+                "rows": table.rows,
+                "bytes": table.table_bytes + table.index_bytes,
+                "time_column": table.time_column,
+            }
+            for table in found.tables
+        }
+        self.say(
+            f"Database {found.database}, PostgreSQL {found.version // 10000}.{found.version % 10000}, "
+            f"as {found.user}.",
+            "bold",
+        )
+        self.table(
+            "",
+            ("table", "rows (about)", "size", "time column"),
+            [
+                (
+                    table.name,
+                    f"{table.rows:,}",
+                    size(table.table_bytes + table.index_bytes),
+                    table.time_column or "none",
+                )
+                for table in found.tables
+            ],
+        )
+
+    def findings(self, findings: Iterable[Finding], *, to_error: bool = False) -> None:
+        """Findings, the worst first; ``to_error`` sends the errors among them to standard error."""
+        levels = (ERROR, WARNING, NOTICE)
+        ordered = sorted(findings, key=lambda finding: levels.index(finding.level))
+        self.result.setdefault("findings", []).extend(vars(finding) for finding in ordered)
+        for finding in ordered:
+            target = self._error if to_error and finding.level == ERROR else self._out
+            text = Text(f"{finding.level}: ", style=_COLOURS[finding.level])
+            text.append(f"{finding.object}: {finding.problem}.", style="not bold default")
+            target.print(text, soft_wrap=not target.is_terminal)
+            target.print(Text(f"    What to do: {finding.action}"), soft_wrap=not target.is_terminal)
+
+    def plan(self, plan: Plan) -> None:
+        """The steps to come, in a line for each kind, with what they cost."""
+        self.result["plan"] = {"to_do": [step.label for step in plan.steps], "done": plan.done}
+        kinds: Dict[str, List[str]] = {}
+        for step in plan.steps:
+            kinds.setdefault(step.section.name, []).append(step.label)
+        self.say(f"{len(plan.steps)} steps to do, {plan.done} done already.", "bold")
+        for name, labels in kinds.items():
+            self.say(f"  {name}" + (f" × {len(labels)}" if len(labels) > 1 else ""))
+        for remark in plan.remarks:
+            self.say(f"note: {remark}", "yellow")
+
+    def cost(self, plan: Plan) -> None:
+        """What the run will cost, by the planner's estimate of the rows."""
+        self.result["cost"] = {"seconds": round(plan.seconds, 1), "index_bytes": plan.index_bytes}
+        self.say(
+            f"It will hold its locks for about {plan.seconds:.1f} s ({plan.rows:,} rows); nobody reads or writes "
+            f"the tenant tables meanwhile. The new indexes take about {size(plan.index_bytes)} of disk, and "
+            "their build about as much again for a while."
+        )
+        if plan.seconds > SECONDS_THAT_HURT:
+            self.say(
+                f"That is more than {SECONDS_THAT_HURT:.0f} s: run it in a maintenance window.",
+                "yellow",
+            )
+
+    def lost(self, lost: Sequence[Tuple[str, str, int]]) -> None:
+        """What a rollback loses."""
+        self.result["lost"] = [{"organization": o, "table": t, "rows": rows} for o, t, rows in lost]
+        self.say("The rollback loses for good which client these rows belong to:", "bold")
+        self.table("", ("organization", "table", "rows"), [(o, t, f"{rows:,}") for o, t, rows in lost])
+
+    def report(self, report: Report) -> None:
+        """What the checks found, and the baseline."""
+        self.result["report"] = report.as_dict()
+        self.findings(report.findings, to_error=True)
+        if report.integrity:
+            self.say(f"Data integrity: {report.integrity['status']}.")
+        if report.baseline:
+            self.table(
+                "Baseline of the client-scoped queries",
+                ("query", "ms", "pages", "rows"),
+                [_measured(measured) for measured in report.baseline],
+            )
+        violations = len(report.violations)
+        self.say(
+            "Checks: no violation." if not violations else f"Checks: {violations} violations.",
+            "bold green" if not violations else "bold red",
+        )
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A small table."""
+        if not rows:
+            return
+        made = RichTable(
+            title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold"
+        )
+        for number, column in enumerate(columns):
+            numeric = number and all(row[number][:1].isdigit() for row in rows)
+            made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            made.add_row(*row)
+        self._out.print(made)
+
+    # Questions
+
+    def ask(self, question: str) -> bool:
+        """Asks for yes. Raises NoTerminal where there is nobody to ask."""
+        return self._answer(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    def ask_for(self, words: str) -> bool:
+        """Asks for exactly these words. Raises NoTerminal where there is nobody to ask."""
+        return self._answer(f"Type {words} to go on: ").strip() == words
+
+    def _answer(self, prompt: str) -> str:
+        if not self.interactive:
+            raise NoTerminal(
+                "there is no terminal to ask on; give --force to go on without questions, or --dry-run to look"
+            )
+        self._out.print(Text(prompt, style="bold"), end="")
+        try:
+            return input()
+        except EOFError:
+            return ""
+
+    # Progress
+
+    def step(self, step: Step, number: int, count: int) -> None:
+        """A step begins: a bar on a terminal, a line elsewhere."""
+        if not self._out.is_terminal:
+            self.say(f"[{number}/{count}] {step.label}")
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                TimeElapsedColumn(),
+                console=self._out,
+            )
+            self._progress.start()
+        self._end_bar()
+        self._task = self._progress.add_task(f"[{number}/{count}] {step.label}", total=1.0)
+
+    def progress(self, share: float) -> None:
+        """How much of an index is built."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=share)
+
+    def waiting(self, label: str, blockers: List[str], pause: float) -> None:
+        """A lock was not to be had."""
+        self._end_bar()
+        who = "; ".join(blockers) or "nobody in sight any more"
+        self.say(f"{label}: gave way, trying again in {pause:.1f} s. In the way: {who}", "yellow")
+
+    def finished(self) -> None:
+        """The bars come to rest."""
+        self._end_bar()
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _end_bar(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=1.0)
+            self._task = None
+
+
+def _measured(measured: Measured) -> Tuple[str, ...]:
+    return (
+        measured.query,
+        f"{measured.milliseconds:.2f}",
+        f"{measured.buffers:,}",
+        f"{measured.rows:,.0f}",
+    )
+
+
+def size(count: float) -> str:
+    """Bytes for a person."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"

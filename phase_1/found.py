@@ -1,0 +1,339 @@
+"""What is there: the database as the catalog tells it, and the placeholders that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import psycopg
+
+from phase_1 import journal
+from phase_1.inventory import (
+    API_ROLES,
+    CHILDREN,
+    DEFAULT_ORGANIZATION,
+    DEFAULT_SLUG,
+    FUNCTIONS,
+    SERVICE_ROLE,
+    TABLES,
+    TIME,
+    TIME_COLUMNS,
+    Index,
+)
+from phase_1.options import Options
+from phase_1.scripts import Value, identifier, literal
+
+#: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
+BATCH = 10_000
+
+#: The key of the advisory lock: "Ph" and "1" in one number that nobody picks by chance.
+ADVISORY_LOCK = 0x5068_0001
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A tenant table that is there. ``rows`` is the planner's estimate."""
+
+    name: str
+    rows: int
+    table_bytes: int
+    index_bytes: int
+    row_security: bool
+    time_column: Optional[str]
+    looked_for: str
+    client_id: bool
+    client_id_nullable: bool
+    client_id_default: Optional[str]
+    key: Optional[str]
+
+    @property
+    def qualified(self) -> str:
+        """The name as it stands in SQL."""
+        return f"public.{identifier(self.name)}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The database before the run; everything that the plan depends on."""
+
+    options: Options
+    version: int
+    database: str
+    user: str
+    tables: Tuple[FoundTable, ...]
+    indexes: Tuple[Index, ...]
+    default_organization: str
+    organizations: bool
+    api_roles: Tuple[str, ...]
+    service_role: bool
+    function_grantees: Tuple[str, ...]
+    uuid_function: str
+    connection_check: bool
+    phase_2: bool
+    standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+
+    def table(self, name: str) -> Optional[FoundTable]:
+        """The table of that name, if it is there and not left out."""
+        return next((table for table in self.tables if table.name == name), None)
+
+    def columns(self, index: Index) -> Tuple[str, ...]:
+        """The columns of an index, led by client_id, with the time column as the table calls it."""
+        table = self.table(index.table)
+        named = []
+        for column in index.columns:
+            name, _, order = column.partition(" ")
+            if name == TIME and table is not None and table.time_column is not None:
+                name = table.time_column
+            named.append(f"{identifier(name)} {order}".strip())
+        return ("client_id", *named)
+
+    def values(self, **more: Value) -> Dict[str, Value]:
+        """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
+        roles: Tuple[str, ...] = tuple(self.api_roles)
+        service = (SERVICE_ROLE,) if self.service_role else ()
+        denied = ", ".join(map(identifier, roles)) or "PUBLIC"
+        children = [c for c in CHILDREN if self.table(c[0]) and self.table(c[2])]
+        revoked = ("PUBLIC", *map(identifier, (*roles, *service)))
+        functions = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.function_grantees})))
+        return {
+            "lock_timeout": f"{self.options.lock_timeout}ms",
+            "no_transaction_timeout": "0" if self.version >= 170000 else None,
+            "connection_check": "'1s'" if self.connection_check else None,
+            "advisory_lock": str(ADVISORY_LOCK),
+            "concurrently": "",
+            "tables": ", ".join(table.qualified for table in self.tables),
+            "default_organization": self.default_organization,
+            "gen_random_uuid": self.uuid_function,
+            "organizations": "public.organizations"
+            if self.organizations
+            else "(SELECT NULL::uuid AS id WHERE FALSE)",
+            "denied_roles": denied,
+            "denied_roles_text": denied,
+            "api_roles": denied if roles else None,
+            "revoked_roles": ", ".join(revoked),
+            "function_revoked_roles": ", ".join(functions),
+            "service_role": SERVICE_ROLE if self.service_role else None,
+            "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
+            "phase_2": "TRUE" if self.phase_2 else "FALSE",
+            "table_names": array([table.name for table in self.tables]),
+            "children": array([" ".join(child) for child in children]),
+            "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
+            "tables_wanted": rows(
+                [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
+            ),
+            "tables_found": rows(
+                [(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3
+            ),
+            "indexes_wanted": rows(
+                [
+                    (text(i.name), text(i.table), array(list(self.columns(i))), array(_literals(i)))
+                    for i in self.indexes
+                ],
+                4,
+                "ARRAY[]::text[]",
+            ),
+            "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
+            "standing": array(sorted(self.standing)),
+            "grantees": array(list(self.options.grantees)),
+            **more,
+        }
+
+    def targets(self, each: str) -> Iterator[Dict[str, Value]]:
+        """The placeholders of each thing that a section is run for; ``each`` is its header."""
+        if each in ("database", "log", "run"):
+            yield {}
+        elif each == "organizations":
+            yield from [{}] if self.organizations else []
+        elif each == "index":
+            for index in self.indexes:
+                yield {
+                    "table": index.table,
+                    "index": index.name,
+                    "columns": ", ".join(self.columns(index)),
+                    "where": f"WHERE {index.where}" if index.where else "",
+                }
+        elif each == "batch of users":
+            yield {"table": "users"}
+        else:
+            wanted = {
+                "table": lambda table: True,
+                "table with client_id": lambda table: table.client_id,
+                "batch of a table with client_id": lambda table: table.client_id,
+                "table with NULL in client_id": lambda table: table.client_id_nullable,
+                "table with row security": lambda table: table.row_security and self.api_roles,
+            }[each]
+            for table in self.tables:
+                if wanted(table):
+                    yield {
+                        "table": table.name,
+                        "foreign_key": f"{table.name}_client_id_fkey",
+                        "time_column": table.time_column or TIME,
+                    }
+
+
+def text(value: Optional[str]) -> str:
+    """A text in a list of rows."""
+    return "NULL::text" if value is None else literal(value)
+
+
+def array(values: Sequence[str]) -> str:
+    """An array of texts."""
+    return f"ARRAY[{', '.join(map(literal, values))}]::text[]"
+
+
+def rows(given: Sequence[Tuple[str, ...]], width: int, last: str = "NULL::text") -> str:
+    """A list of rows that may be empty, for FROM."""
+    if given:
+        return "(VALUES " + ", ".join(f"({', '.join(row)})" for row in given) + ")"
+    return "(SELECT " + ", ".join(["NULL::text"] * (width - 2) + [last] * min(width, 2)) + " WHERE FALSE)"
+
+
+def _literals(index: Index) -> List[str]:
+    """The literals of an index's predicate, by which it is told from another one."""
+    return [part for number, part in enumerate((index.where or "").split("'")) if number % 2]
+
+
+def begin_reading(connection: "psycopg.Connection[Any]", lock_timeout: int) -> None:
+    """Starts a transaction that only reads and sees every row, or fails where it cannot."""
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    connection.execute("SET LOCAL search_path = ''")
+    connection.execute("SET LOCAL row_security = off")
+    connection.execute("SET LOCAL statement_timeout = 0")
+    connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout}ms'")
+    connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+
+
+def inspect(connection: "psycopg.Connection[Any]", options: Options) -> Found:
+    """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
+    done = journal.standing(connection)
+    tables = tuple(_tables(connection, options))
+    names = {table.name for table in tables}
+    indexes = tuple(
+        index
+        for table in TABLES
+        for index in table.indexes
+        if table.name in names and index.name not in options.skipped_indexes
+    )
+    # A table of another shape is refused in preflight; what reads its rows must not stumble over it.
+    organizations = _one(
+        connection,
+        "SELECT count(*) = 4 FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass('public.organizations')"
+        " AND (attname, atttypid) IN (('id', 'uuid'::regtype), ('name', 'text'::regtype),"
+        " ('slug', 'text'::regtype), ('is_active', 'boolean'::regtype))",
+    )
+    uuid_function = _one(
+        connection,
+        "SELECT coalesce((SELECT CASE WHEN n.nspname = 'pg_catalog' THEN p.proname::text"
+        " ELSE format('%I.%I', n.nspname, p.proname) END FROM pg_catalog.pg_proc AS p"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace"
+        " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
+        " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
+    )
+    roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+    return Found(
+        options=options,
+        version=connection.info.server_version,
+        database=_one(connection, "SELECT current_database()"),
+        user=_one(connection, "SELECT current_user"),
+        tables=tables,
+        indexes=indexes,
+        default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
+        organizations=organizations,
+        api_roles=tuple(role for role in API_ROLES if role in roles),
+        service_role=SERVICE_ROLE in roles,
+        function_grantees=tuple(_function_grantees(connection)),
+        uuid_function=uuid_function,
+        connection_check=_one(
+            connection,
+            # The server says itself on which platforms it can look after its client.
+            "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
+            " WHERE name = 'client_connection_check_interval'",
+        ),
+        phase_2=_one(
+            connection,
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid"
+            " WHERE c.relnamespace = to_regnamespace('public') AND p.polname NOT LIKE 'phase\\_1\\_%'"
+            " AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
+            " LIKE '%client_id%')",
+        ),
+        standing=done,
+    )
+
+
+def bounds(connection: "psycopg.Connection[Any]", table: FoundTable, condition: str) -> List[str]:
+    """The conditions that divide a table's rows into batches by its key; one condition without a key."""
+    if table.key is None:
+        return ["TRUE"]
+    key = identifier(table.key)
+    ends = [
+        literal(end)
+        for (end,) in connection.execute(
+            f"SELECT {key}::text FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS number"
+            f" FROM {table.qualified} WHERE {condition}) AS numbered"
+            f" WHERE number % {BATCH} = 0 ORDER BY number"
+        )
+    ]
+    if not ends:
+        return ["TRUE"]
+    first, last = f"{key} <= {ends[0]}", f"{key} > {ends[-1]}"
+    between = [f"{key} > {start} AND {key} <= {end}" for start, end in zip(ends, ends[1:])]
+    return [first, *between, last]
+
+
+def _tables(connection: "psycopg.Connection[Any]", options: Options) -> Iterator[FoundTable]:
+    for table in TABLES:
+        row = connection.execute(
+            "SELECT greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid),"
+            " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
+            " pg_get_expr(d.adbin, d.adrelid),"
+            " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
+            " (SELECT k.attname FROM pg_catalog.pg_index AS i"
+            "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
+            "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1)"
+            " FROM pg_catalog.pg_class AS c"
+            " LEFT JOIN pg_catalog.pg_attribute AS a"
+            " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
+            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum"
+            " WHERE c.oid = to_regclass(%s) AND c.relkind = 'r'",
+            [f"public.{table.name}"],
+        ).fetchone()
+        if row is None or table.name in options.skipped_tables:
+            continue
+        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key = row
+        candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
+        yield FoundTable(
+            name=table.name,
+            rows=rows_,
+            table_bytes=table_bytes,
+            index_bytes=index_bytes,
+            row_security=secured,
+            time_column=next((name for name in candidates if name in columns), None),
+            looked_for=" or ".join(candidates),
+            client_id=present,
+            client_id_nullable=nullable,
+            client_id_default=default,
+            key=key,
+        )
+
+
+def _default_organization(connection: "psycopg.Connection[Any]") -> str:
+    """The id of the organization that is adopted as the default, or the one that it will get."""
+    row = connection.execute("SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG]).fetchone()
+    return str(row[0]) if row else DEFAULT_ORGANIZATION
+
+
+def _function_grantees(connection: "psycopg.Connection[Any]") -> Iterator[str]:
+    """The roles that default privileges let execute each new function of the current role."""
+    for (role,) in connection.execute(
+        "SELECT DISTINCT pg_get_userbyid(acl.grantee) FROM pg_catalog.pg_default_acl AS d,"
+        " aclexplode(d.defaclacl) AS acl WHERE d.defaclobjtype = 'f' AND acl.grantee <> 0"
+        " AND d.defaclrole = current_user::regrole AND acl.grantee <> d.defaclrole"
+        " AND d.defaclnamespace IN (0, to_regnamespace('public')) ORDER BY 1"
+    ):
+        yield role
+
+
+def _one(connection: "psycopg.Connection[Any]", query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None

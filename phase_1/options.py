@@ -1,0 +1,178 @@
+"""What was asked: the command line, checked against the inventory before anything is connected to."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
+
+from phase_1.inventory import TABLES, TIME
+
+TRANSACTIONAL, ONLINE = "transactional", "online"
+
+#: Exit codes; ``--help`` says what they mean.
+DONE, FAILED, USAGE, REFUSED, VIOLATIONS, STOPPED, OCCUPIED = range(7)
+
+_EXITS = """\
+exit codes:
+  0  done, or nothing to do
+  1  failed; the database is as it was
+  2  wrong usage, no connection
+  3  preflight refused; nothing was touched
+  4  the checks found violations
+  5  stopped on the way (online); run again to go on, or roll back
+  6  another runner is at work
+"""
+_DURATION = re.compile(r"(\d+)\s*(ms|s|min)")
+
+
+class UsageProblem(Exception):
+    """The command line cannot be meant. Exit code 2."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line; times are in milliseconds."""
+
+    action: str = "migrate"
+    dsn: Optional[str] = None
+    dry_run: bool = False
+    online: bool = False
+    force: bool = False
+    columns: Dict[str, str] = field(default_factory=dict)
+    skipped_tables: FrozenSet[str] = frozenset()
+    skipped_indexes: FrozenSet[str] = frozenset()
+    lock_timeout: int = 500
+    give_up_after: int = 120_000
+    grantees: Tuple[str, ...] = ()
+    purge_log: bool = False
+    json: bool = False
+
+    @property
+    def mode(self) -> str:
+        """``transactional`` or ``online``."""
+        return ONLINE if self.online else TRANSACTIONAL
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageProblem(message)
+
+
+def _milliseconds(text: str) -> int:
+    match = _DURATION.fullmatch(text.strip())
+    if not match or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it as 500ms, 2s or 1min")
+    return int(match[1]) * {"ms": 1, "s": 1000, "min": 60_000}[match[2]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``migrate.py``."""
+    made = _Parser(
+        prog="migrate.py",
+        description="Phase 1: gives every row of a PostgreSQL application to a client, and takes it back.",
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "--dsn", help="the database; else DATABASE_URL, SUPABASE_DB_*, or libpq's PG* and .pgpass"
+    )
+    action = made.add_mutually_exclusive_group()
+    action.add_argument("--rollback", action="store_true", help="take Phase 1 back; its data is lost")
+    action.add_argument("--verify", action="store_true", help="check a migrated database; reads only")
+    action.add_argument("--status", action="store_true", help="say what is done and what is not; reads only")
+    action.add_argument("--demo", action="store_true", help="show it all on a server of its own")
+    made.add_argument(
+        "--dry-run", action="store_true", help="print the SQL that would run, as a script for psql"
+    )
+    made.add_argument("--force", action="store_true", help="ask nothing; roll back other clients' rows too")
+    made.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="T.created_at=ACTUAL",
+        help="the time column of a table",
+    )
+    made.add_argument("--skip-table", action="append", default=[], metavar="T", help="leave a table out")
+    made.add_argument("--skip-index", action="append", default=[], metavar="NAME", help="leave an index out")
+    made.add_argument(
+        "--lock-timeout",
+        type=_milliseconds,
+        metavar="500ms",
+        help="how long to wait for a lock before giving way (500ms)",
+    )
+    made.add_argument(
+        "--give-up-after",
+        type=_milliseconds,
+        default=120_000,
+        metavar="2min",
+        help="how long to go on trying to get a lock (2min)",
+    )
+    made.add_argument(
+        "--grant-execute-to", action="append", default=[], metavar="ROLE", help="who may call the functions"
+    )
+    made.add_argument("--purge-log", action="store_true", help="with --rollback: drop migration_log too")
+    made.add_argument("--json", action="store_true", help="write the result as JSON to standard output")
+    return made
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of a command line. Raises UsageProblem, with a message that says what there is instead."""
+    given = parser().parse_args(arguments)
+    action = next(
+        (name for name in ("rollback", "verify", "status", "demo") if getattr(given, name)), "migrate"
+    )
+    if given.purge_log and action != "rollback":
+        raise UsageProblem("--purge-log goes with --rollback")
+    if given.dry_run and action not in ("migrate", "rollback"):
+        raise UsageProblem(
+            f"--dry-run goes with a migration or --rollback; --{action} changes nothing anyway"
+        )
+    skipped = _known(given.skip_table, [table.name for table in TABLES], "--skip-table")
+    if "users" in skipped:
+        raise UsageProblem(
+            "--skip-table users: memberships and functions are built on users; it cannot be left out"
+        )
+    return Options(
+        action=action,
+        dsn=given.dsn,
+        dry_run=given.dry_run,
+        force=given.force,
+        columns=_columns(given.column),
+        skipped_tables=skipped,
+        skipped_indexes=_known(
+            given.skip_index, [index.name for table in TABLES for index in table.indexes], "--skip-index"
+        ),
+        lock_timeout=given.lock_timeout or 500,
+        give_up_after=given.give_up_after,
+        grantees=tuple(given.grant_execute_to),
+        purge_log=given.purge_log,
+        json=given.json,
+    )
+
+
+def _known(given: List[str], known: List[str], option: str) -> FrozenSet[str]:
+    for name in given:
+        if name not in known:
+            raise UsageProblem(f"{option} {name}: there is no such name; there are {', '.join(known)}")
+    return frozenset(given)
+
+
+def _columns(given: List[str]) -> Dict[str, str]:
+    """``uploads.created_at=received_at`` as {"uploads": "received_at"}."""
+    timed = [table.name for table in TABLES if table.has_time]
+    columns: Dict[str, str] = {}
+    for text in given:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text)
+        if not match or match[2] != TIME:
+            raise UsageProblem(
+                f"--column {text}: write it as TABLE.{TIME}=ACTUAL, e.g. uploads.{TIME}=received_at"
+            )
+        if match[1] not in timed:
+            raise UsageProblem(
+                f"--column {text}: {match[1]} has no index on a time column; there are {', '.join(timed)}"
+            )
+        columns[match[1]] = match[3]
+    return columns

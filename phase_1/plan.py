@@ -1,0 +1,327 @@
+"""What is missing: the steps that are not done, as the exact statements that will run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+import psycopg
+
+from phase_1 import journal
+from phase_1.found import Found, bounds
+from phase_1.scripts import Section, Value, identifier, read
+
+SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+
+#: Sections that are parts of other steps.
+_PARTS = ("transaction", "run", "note")
+
+#: How long the transactional mode holds its locks for each row of the tenant tables, in seconds: index
+#: builds and validations of all tables over their rows, measured on 1 to 5 million rows.
+SECONDS_A_ROW = 3e-6
+#: Above this many seconds of held locks the application's users notice, and the runner says so.
+SECONDS_THAT_HURT = 3.0
+#: An entry of one of the indexes: a uuid, another column, and what PostgreSQL adds to them, in bytes.
+INDEX_ENTRY_BYTES = 48
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement as it is sent, and the step that it belongs to (None: what holds steps together)."""
+
+    sql: str
+    step: Optional[str] = None
+    #: Whether it is the entry in the log whose number and transaction tell if a COMMIT got through.
+    noted: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A section of a script for one table, index or the database, with its statements."""
+
+    label: str
+    section: Section
+    values: Dict[str, Value]
+    statements: Tuple[str, ...]
+    details: Dict[str, Any]
+
+    @property
+    def table(self) -> Optional[str]:
+        """The tenant table that the step works on, if it is one."""
+        name = self.values.get("table")
+        return name if isinstance(name, str) else None
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Statements that are committed together."""
+
+    statements: Tuple[Statement, ...]
+    steps: Tuple[Step, ...]
+    #: Whether what happens in it can be noted in the log (not while the log is being created).
+    logged: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps that are not done, in order, and the transactions that they run in."""
+
+    operation: str
+    found: Found
+    steps: Tuple[Step, ...]
+    done: int
+    transactions: Tuple[Transaction, ...]
+    remarks: Tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows that are read while locks are held, by the planner's estimate."""
+        reading = {
+            step.table for step in self.steps if step.section.name in ("create_index", "fill_client_id")
+        }
+        return sum(table.rows for table in self.found.tables if table.name in reading)
+
+    @property
+    def seconds(self) -> float:
+        """How long the transactional mode will hold its locks."""
+        return self.rows * SECONDS_A_ROW
+
+    @property
+    def index_bytes(self) -> int:
+        """The disk that the new indexes will take, roughly; a build needs as much again for sorting."""
+        return sum(
+            table.rows * INDEX_ENTRY_BYTES
+            for step in self.steps
+            if step.section.name == "create_index"
+            for table in self.found.tables
+            if table.name == step.table
+        )
+
+    def script(self) -> str:
+        """The plan as a script for psql that has the same result as the run."""
+        found = self.found
+        lines = [
+            f"-- Phase 1, {self.operation} of database {found.database} as {found.user},"
+            f" PostgreSQL {found.version // 10000}, {found.options.mode}.",
+            f"-- {len(self.steps)} steps to do, {self.done} done already.",
+            *(f"-- {remark}" for remark in self.remarks),
+        ]
+        if self.steps:
+            lines.append("\\set ON_ERROR_STOP on")
+        for transaction in self.transactions:
+            step: Optional[str] = None
+            for statement in transaction.statements:
+                if statement.step != step:
+                    step = statement.step
+                    lines += ["", f"-- {step}"] if step else [""]
+                lines.append(statement.sql)
+        return "\n".join(lines) + "\n"
+
+
+class Scripts:
+    """The sections of the migration and the rollback, by name."""
+
+    def __init__(self) -> None:
+        self.schema = read(SCHEMA)
+        self.rollback = read(ROLLBACK)
+        self.by_name = {section.name: section for section in (*self.schema, *self.rollback)}
+
+
+def label(section_name: str, values: Dict[str, Value]) -> str:
+    """What a step is called in the log and on the screen: ``create_index(idx_…)``."""
+    target = values.get("index") or values.get("table")
+    return f"{section_name}({target})" if target else section_name
+
+
+def is_done(
+    connection: "psycopg.Connection[Any]",
+    found: Found,
+    scripts: Scripts,
+    section: Section,
+    values: Dict[str, Value],
+) -> bool:
+    """Whether a step is done, by its own query; the log decides where the catalog cannot tell."""
+    for needed in section.names("needs"):
+        if not is_done(connection, found, scripts, scripts.by_name[needed], {}):
+            # Nothing that the query could look at; a step back has then nothing to undo.
+            return bool(section.names("undoes"))
+    if section.header("done") == "the log":
+        standing = label((section.names("undoes") or (section.name,))[0], values) in found.standing
+        return standing != bool(section.names("undoes"))
+    query = section.render_header("done", found.values(**values, operation=label(section.name, values)))
+    row = connection.execute(query).fetchone()
+    # No row: the table is not there, so there is nothing to undo and nothing to do it on.
+    return bool(row[0]) if row else bool(section.names("undoes"))
+
+
+def migration(connection: "psycopg.Connection[Any]", found: Found, scripts: Scripts) -> Plan:
+    """The plan of a migration: every step whose ``done`` says no."""
+    steps: List[Step] = []
+    done = 0
+    for section in scripts.schema:
+        each = section.header("each")
+        if each in _PARTS:
+            continue
+        for values in found.targets(each):
+            if is_done(connection, found, scripts, section, values):
+                # What needed no mending, or was there before, is not counted as ours.
+                done += label(section.name, values) in found.standing
+                continue
+            step = _step(connection, found, section, values)
+            if step is not None:
+                steps.append(step)
+    return Plan("migrate", found, tuple(steps), done, _transactions("migrate", found, scripts, steps))
+
+
+def rollback(connection: "psycopg.Connection[Any]", found: Found, scripts: Scripts) -> Plan:
+    """The plan of a rollback: every step back whose step the log says was done."""
+    steps: List[Step] = []
+    remarks: List[str] = []
+    for section in scripts.rollback:
+        undone = section.names("undoes")
+        each = section.header("each")
+        if each == "log" and not found.options.purge_log:
+            continue
+        for values in found.targets(each):
+            details = found.standing.get(label(undone[0], values))
+            if details is None and each != "log":
+                continue
+            if is_done(connection, found, scripts, section, values):
+                continue
+            if (details or {}).get("also_default"):
+                remarks.append(
+                    f"rows of {values['table']} that Phase 1 gave to the default organization stay there: it "
+                    "had rows before, and nothing tells the two apart"
+                )
+                continue
+            former = (details or {}).get("former_default")
+            extra: Dict[str, Value] = {
+                "former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"
+            }
+            step = _step(connection, found, section, {**values, **extra}, undone)
+            if step is not None:
+                steps.append(step)
+    return Plan(
+        "rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks)
+    )
+
+
+def _step(
+    connection: "psycopg.Connection[Any]",
+    found: Found,
+    section: Section,
+    values: Dict[str, Value],
+    undone: Iterable[str] = (),
+) -> Optional[Step]:
+    """The step of a section for one target, or None if there is nothing for it to do there."""
+    table = found.table(str(values.get("table", "")))
+    details: Dict[str, Any] = {key: values[key] for key in ("table", "index") if key in values}
+    batches: List[Dict[str, Value]] = [{}]
+    if section.header("each").startswith("batch") and table is not None:
+        condition = {
+            "fill_client_id": "client_id IS NULL",
+            "empty_client_id": f"client_id = '{found.default_organization}'",
+        }.get(section.name, "TRUE")
+        if condition != "TRUE" and not _any(connection, table.qualified, condition):
+            return None
+        batches = [{"batch": each} for each in bounds(connection, table, condition)]
+    if section.name == "fill_client_id" and table is not None:
+        also = _any(connection, table.qualified, f"client_id = '{found.default_organization}'")
+        details["also_default"] = also
+    if section.name == "set_client_id_default" and table is not None:
+        details["former_default"] = table.client_id_default
+    if section.name == "create_index":
+        details["columns"] = values["columns"]
+    labels = [label(name, values) for name in undone]
+    if labels:
+        details["undoes"] = labels
+    statements = [
+        statement for batch in batches for statement in section.render(found.values(**{**values, **batch}))
+    ]
+    return Step(label(section.name, values), section, values, tuple(statements), details)
+
+
+def _any(connection: "psycopg.Connection[Any]", table: str, condition: str) -> bool:
+    row = connection.execute(f"SELECT EXISTS (SELECT FROM {table} WHERE {condition})").fetchone()
+    return bool(row and row[0])
+
+
+def _transactions(
+    operation: str, found: Found, scripts: Scripts, steps: List[Step]
+) -> Tuple[Transaction, ...]:
+    """The steps in one transaction; the log, which has to survive it, is created in one of its own."""
+    if not steps:
+        return ()
+
+    def part(name: str, **values: Value) -> List[Statement]:
+        return [Statement(sql) for sql in scripts.by_name[name].render(found.values(**values))]
+
+    def note(step: str, details: Dict[str, Any]) -> Statement:
+        [sql] = scripts.by_name["note"].render(found.values(operation=step, details=journal.as_json(details)))
+        return Statement(sql, step, noted=True)
+
+    def transaction(
+        steps: List[Step], opening: List[Statement], closing: List[Statement], logged: bool = True
+    ) -> Transaction:
+        statements = [Statement("BEGIN;"), *part("settings"), *part("one_at_a_time"), *opening]
+        for step in steps:
+            statements += [Statement(sql, step.label) for sql in step.statements]
+            if step.section.header("undoes") != "create_migration_log":
+                statements.append(note(step.label, step.details))
+        return Transaction((*statements, *closing, Statement("COMMIT;")), tuple(steps), logged)
+
+    creating = [step for step in steps if step.section.name == "create_migration_log"]
+    others = [step for step in steps if step not in creating]
+    closing = [] if _drops_the_log(others) else [note(operation, _summary(found))]
+    made = [transaction(creating, [], [], logged=False)] if creating else []
+    if others:
+        locked = [table.qualified for table in found.tables if table.name in {step.table for step in others}]
+        opening = part("lock_tables", tables=", ".join(locked)) if locked else []
+        made.append(transaction(others, opening, closing))
+    return tuple(made)
+
+
+def _drops_the_log(steps: List[Step]) -> bool:
+    return any(step.section.name == "drop_migration_log" for step in steps)
+
+
+def _summary(found: Found) -> Dict[str, Any]:
+    """What the log keeps of the run as a whole."""
+    return {
+        "mode": found.options.mode,
+        "default_organization": found.default_organization,
+        "time_columns": {table.name: table.time_column for table in found.tables if table.time_column},
+        "skipped_tables": sorted(found.options.skipped_tables),
+        "skipped_indexes": sorted(found.options.skipped_indexes),
+    }
+
+
+def lost(connection: "psycopg.Connection[Any]", found: Found) -> List[Tuple[str, str, int]]:
+    """What a rollback loses: organization, table, rows; memberships count as ``user_organizations``."""
+    if not found.organizations:
+        return []
+    counted = []
+    for table in found.tables:
+        if table.client_id:
+            counted += [
+                (str(slug), table.name, count)
+                for slug, count in connection.execute(
+                    f"SELECT coalesce(o.slug, t.client_id::text, 'no organization'), t.rows FROM ("
+                    f" SELECT client_id, count(*) AS rows FROM {table.qualified} GROUP BY client_id) AS t"
+                    " LEFT JOIN public.organizations AS o ON o.id = t.client_id ORDER BY 1"
+                )
+            ]
+    if "create_user_organizations" in found.standing:
+        counted += [
+            (str(slug), "user_organizations", count)
+            for slug, count in connection.execute(
+                "SELECT o.slug, count(*) FROM public.user_organizations AS m"
+                " JOIN public.organizations AS o ON o.id = m.organization_id GROUP BY 1 ORDER BY 1"
+            )
+        ]
+    return counted
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names as a list for a sentence."""
+    return ", ".join(identifier(name) for name in names)

@@ -1,0 +1,157 @@
+"""Reads the files in ``sql/``: text split by ``-- name:`` headers, with psql's placeholders.
+
+``:"name"`` becomes an identifier, ``:'name'`` a literal, ``:name`` SQL text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
+
+#: What a placeholder stands for; None leaves out the statement that it is in.
+Value = Union[str, Sequence[str], None]
+Values = Mapping[str, Value]
+
+_HEADER = re.compile(r"^-- (?P<key>[a-z]+): (?P<value>.*)$")
+_CONTINUED = re.compile(r"^--   +(?P<value>.*)$")
+# Not behind a colon (a cast), and not in front of an equals sign (an assignment of PL/pgSQL).
+_PLACEHOLDER = re.compile(r"(?<![:\w]):(?:\"(?P<identifier>\w+)\"|'(?P<literal>\w+)'|(?P<text>[a-z]\w*))")
+_PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+# Words that PostgreSQL takes for a name only in quotes and that a role or a table may well have.
+_RESERVED = frozenset({"user", "order", "group", "table", "all", "public", "analyze", "default", "check"})
+
+
+class ScriptError(Exception):
+    """A file in ``sql/`` cannot be read as what it should be."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands under one ``-- name:`` header: its other headers, and its statements."""
+
+    name: str
+    headers: Mapping[str, str]
+    statements: Tuple[str, ...]
+
+    def header(self, key: str) -> str:
+        """The value of a header, or ``""``."""
+        return self.headers.get(key, "")
+
+    def names(self, key: str) -> Tuple[str, ...]:
+        """The value of a header as a list of names."""
+        return tuple(name.strip() for name in self.header(key).split(",") if name.strip())
+
+    def render(self, values: Values) -> List[str]:
+        """The statements with their placeholders filled in, without those that a None leaves out."""
+        rendered = (fill(statement, values, self.name) for statement in self.statements)
+        return [statement for statement in rendered if statement is not None]
+
+    def render_header(self, key: str, values: Values) -> str:
+        """A header that is SQL (``done``, ``sample``) with its placeholders filled in."""
+        return fill(self.header(key), values, self.name) or ""
+
+
+def identifier(name: str) -> str:
+    """A name as SQL, in quotes only where it needs them."""
+    if _PLAIN_IDENTIFIER.fullmatch(name) and name not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A text as an SQL literal, for ``standard_conforming_strings = on``, which the runner sees to."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def fill(text: str, values: Values, where: str) -> Optional[str]:
+    """``text`` with its placeholders filled in, or None if one of them has no value.
+
+    Raises ScriptError for a placeholder that nobody knows.
+    """
+    missing = False
+
+    def replace(match: "re.Match[str]") -> str:
+        nonlocal missing
+        name = match["identifier"] or match["literal"] or match["text"]
+        if name not in values:
+            raise ScriptError(f"{where}: nothing is known of the placeholder {match[0]}")
+        value = values[name]
+        if value is None:
+            missing = True
+            return ""
+        if not isinstance(value, str):
+            quoted = [identifier(each) for each in value]
+            return ", ".join(quoted)
+        if match["identifier"]:
+            return identifier(value)
+        return literal(value) if match["literal"] else value
+
+    filled = _PLACEHOLDER.sub(replace, text)
+    if missing:
+        return None
+    # An empty placeholder leaves two spaces, or one before the semicolon.
+    return re.sub(r"(?<=\S)  +(?=\S)", " ", filled).replace(" ;", ";")
+
+
+def read(name: str, directory: Path = SQL_DIRECTORY) -> Tuple[Section, ...]:
+    """The sections of a file in ``sql/``, in its order.
+
+    Raises ScriptError if the file is not there, holds SQL before the first header, or a name twice.
+    """
+    path = directory / name
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ScriptError(f"{path}: {error.strerror}") from error
+    sections: List[Section] = []
+    headers: Dict[str, str] = {}
+    body: List[str] = []
+    key = ""
+
+    def close() -> None:
+        if headers:
+            sections.append(Section(headers["name"], dict(headers), tuple(split(body))))
+
+    for number, line in enumerate(lines, start=1):
+        header, continued = _HEADER.match(line), _CONTINUED.match(line)
+        if header and header["key"] == "name":
+            close()
+            headers, body, key = {"name": header["value"]}, [], "name"
+        elif header and headers and not any(each.strip() for each in body):
+            key = header["key"]
+            headers[key] = header["value"]
+        elif continued and headers and key and not any(each.strip() for each in body):
+            headers[key] += " " + continued["value"].strip()
+        elif headers:
+            body.append(line)
+        elif line.strip() and not line.startswith("--"):
+            raise ScriptError(f"{path}, line {number}: SQL before the first `-- name:`")
+    close()
+    names = [section.name for section in sections]
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise ScriptError(f"{path}: defined twice: {', '.join(twice)}")
+    return tuple(sections)
+
+
+def split(lines: Sequence[str]) -> List[str]:
+    """Statements: a statement ends with a semicolon at the end of a line, outside of ``$…$`` quotes."""
+    statements: List[str] = []
+    current: List[str] = []
+    quote = ""
+    for line in lines:
+        if not current and (not line.strip() or line.startswith("--")):
+            continue
+        current.append(line)
+        for tag in re.findall(r"\$\w*\$", line):
+            quote = "" if tag == quote else quote or tag
+        if line.rstrip().endswith(";") and not quote:
+            statements.append("\n".join(current).rstrip())
+            current = []
+    if any(line.strip() for line in current):
+        raise ScriptError(f"a statement does not end with a semicolon: {current[0]}")
+    return statements

@@ -1,0 +1,264 @@
+"""Checking it: the checks of ``sql/``, the integrity function, index use and the performance baseline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, Optional
+
+import psycopg
+from psycopg import errors
+
+from phase_1.found import Found
+from phase_1.scripts import Section, Value, read
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+
+_CHECKS = ("phase_1_preflight.sql", "phase_1_verify.sql")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violation: the check that found it, how bad it is, the object, what is wrong, and what to do."""
+
+    check: str
+    level: str
+    object: str
+    problem: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.object}: {self.problem}. What to do: {self.action}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A client-scoped query as it ran: milliseconds, 8 kB pages, and the indexes that can serve it."""
+
+    query: str
+    index: str
+    milliseconds: float
+    buffers: int
+    rows: int
+    served_by: List[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the checks found after a migration."""
+
+    findings: List[Finding] = field(default_factory=list)
+    integrity: Optional[Dict[str, Any]] = None
+    baseline: List[Measured] = field(default_factory=list)
+
+    @property
+    def violations(self) -> List[Finding]:
+        """The findings that are errors."""
+        return [finding for finding in self.findings if finding.level == ERROR]
+
+    def as_dict(self) -> Dict[str, Any]:
+        """The report for the log and for ``--json``."""
+        return {
+            "findings": [asdict(finding) for finding in self.findings],
+            "integrity": self.integrity,
+            "baseline": [asdict(measured) for measured in self.baseline],
+        }
+
+
+def pooler(one: "psycopg.Connection[Any]", other: "psycopg.Connection[Any]") -> List[Finding]:
+    """Whether a pooler hands the two sessions the same server process, which it does between transactions."""
+    row = one.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    other.execute("BEGIN")
+    same = other.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() == row
+    other.execute("ROLLBACK")
+    if not same:
+        return []
+    return [
+        Finding(
+            "no_transaction_pooler",
+            ERROR,
+            "connection",
+            "goes through a pooler in transaction mode: locks and settings of a session do not hold there",
+            "connect to the server itself, or to the pooler's session mode (on Supabase port 5432, not 6543)",
+        )
+    ]
+
+
+def checks(stage: str) -> List[Section]:
+    """The checks of a stage: ``preflight``, ``verify`` or ``rollback``."""
+    return [section for name in _CHECKS for section in read(name) if stage in section.names("stage")]
+
+
+def ask(connection: "psycopg.Connection[Any]", found: Found, stage: str) -> List[Finding]:
+    """Runs the checks of a stage, in a transaction that ``begin_reading`` started.
+
+    A check that the role may not run is a finding of its own: nobody takes it for passed.
+    """
+    findings: List[Finding] = []
+    for section in checks(stage):
+        for values in found.targets(section.header("each") or "run"):
+            findings += _ask_one(connection, section, found.values(**values))
+    return findings
+
+
+def _ask_one(
+    connection: "psycopg.Connection[Any]", section: Section, values: Mapping[str, Value]
+) -> Iterator[Finding]:
+    [query] = section.render(values)
+    try:
+        with connection.transaction():  # a savepoint: a check that fails does not end the others
+            for object_, problem, action in connection.execute(query):
+                yield Finding(section.name, section.header("level"), str(object_), str(problem), str(action))
+    except (errors.InsufficientPrivilege, errors.LockNotAvailable, errors.UndefinedTable) as error:
+        yield Finding(
+            section.name,
+            ERROR,
+            f"check {section.name}",
+            f"could not be run: {error.diag.message_primary}",
+            "run it as the owner of the tables, while nobody holds a lock on them",
+        )
+
+
+def integrity(connection: "psycopg.Connection[Any]") -> List[Finding]:
+    """What ``validate_client_data_integrity()`` finds, as findings."""
+    return list(_disagreements(_integrity(connection)))
+
+
+def _integrity(connection: "psycopg.Connection[Any]") -> Dict[str, Any]:
+    row = connection.execute("SELECT public.validate_client_data_integrity()").fetchone()
+    result: Dict[str, Any] = row[0] if row else {}
+    return result
+
+
+def _disagreements(result: Mapping[str, Any]) -> Iterator[Finding]:
+    for table, counts in result.get("tables", {}).items():
+        for kind, problem in (
+            ("without_client", "rows have no client"),
+            ("unknown_client", "rows point to an organization that does not exist"),
+            (
+                "disagreeing",
+                "rows belong to another client than what they belong to (their upload, their membership)",
+            ),
+        ):
+            if counts[kind]:
+                yield Finding(
+                    "validate_client_data_integrity",
+                    ERROR,
+                    f"public.{table}",
+                    f"{counts[kind]} {problem}",
+                    "see who wrote them, and correct client_id",
+                )
+
+
+def report(connection: "psycopg.Connection[Any]", found: Found) -> Report:
+    """Every check after a migration, in a transaction that ``begin_reading`` started."""
+    findings = ask(connection, found, "verify")
+    result: Optional[Dict[str, Any]] = None
+    try:
+        with connection.transaction():
+            result = _integrity(connection)
+        findings += _disagreements(result)
+    except psycopg.Error as error:
+        findings.append(
+            Finding(
+                "validate_client_data_integrity",
+                ERROR,
+                "public.validate_client_data_integrity()",
+                f"could not be run: {error.diag.message_primary}",
+                "run it as the owner of the tables",
+            )
+        )
+    measured: List[Measured] = []
+    broken = {finding.check for finding in findings if finding.level == ERROR}
+    # Without the columns the queries have nothing to run on.
+    if not broken & {"client_id_is_required_and_has_its_default", "new_objects_are_there"}:
+        measured = list(baseline(connection, found))
+        findings += _unserved(measured)
+    return Report(findings, result, measured)
+
+
+def _unserved(measured: List[Measured]) -> Iterator[Finding]:
+    for each in measured:
+        if not each.served_by:
+            yield Finding(
+                "index_serves_its_query",
+                ERROR,
+                f"public.{each.index}",
+                f"does not serve the query {each.query}, not even with sequential scans off",
+                "see EXPLAIN of that query in sql/phase_1_queries.sql, and REINDEX the index if it is damaged",
+            )
+        elif each.index not in each.served_by:
+            yield Finding(
+                "index_serves_its_query",
+                NOTICE,
+                f"public.{each.index}",
+                f"is not what the planner takes for the query {each.query}, but {', '.join(each.served_by)}, which "
+                "the application has of its own",
+                "nothing to do; with many clients either may serve",
+            )
+
+
+def queries(found: Found) -> Iterator[Section]:
+    """The client-scoped queries whose index is wanted on this database."""
+    wanted = {index.name for index in found.indexes}
+    for section in read("phase_1_queries.sql"):
+        if section.header("index") in wanted:
+            yield section
+
+
+def bind(connection: "psycopg.Connection[Any]", found: Found, section: Section, client: str) -> Optional[str]:
+    """A client-scoped query with its sample values, or None if the client has no row to take them from."""
+    table = next(index.table for index in found.indexes if index.name == section.header("index"))
+    here = found.table(table)
+    values: Dict[str, Value] = dict(
+        found.values(client_id=client, time_column=(here and here.time_column) or "created_at")
+    )
+    if section.header("sample"):
+        cursor = connection.execute(section.render_header("sample", values))
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        values.update({column.name: str(value) for column, value in zip(cursor.description or (), row)})
+    return section.render(values)[0].rstrip(";")
+
+
+def baseline(connection: "psycopg.Connection[Any]", found: Found) -> Iterator[Measured]:
+    """Runs each client-scoped query for the default organization: time, pages, and the index it can use.
+
+    Whether an index *can* serve it is asked with sequential scans off: on a table of a few pages the
+    planner is right to read them all. Where the application has an index of its own on the same column,
+    and one client owns every row, the planner may well prefer that one: it is smaller.
+    """
+    for section in queries(found):
+        query = bind(connection, found, section, found.default_organization)
+        if query is None:
+            continue
+        connection.execute("SET LOCAL enable_seqscan = off")
+        plan = explain(connection, query)
+        connection.execute("RESET enable_seqscan")
+        measured = explain(connection, query, analyze=True)
+        root = measured["Plan"]
+        yield Measured(
+            query=section.name,
+            index=section.header("index"),
+            milliseconds=round(measured["Execution Time"], 3),
+            buffers=root["Shared Hit Blocks"] + root["Shared Read Blocks"],
+            rows=root["Actual Rows"],
+            served_by=index_names(plan["Plan"]),
+        )
+
+
+def explain(connection: "psycopg.Connection[Any]", query: str, analyze: bool = False) -> Dict[str, Any]:
+    """EXPLAIN of a query as PostgreSQL's JSON; with ``analyze`` the query runs, with its buffers."""
+    settings = "ANALYZE, BUFFERS, " if analyze else ""
+    row = connection.execute(f"EXPLAIN ({settings}FORMAT JSON) {query}").fetchone()
+    assert row is not None
+    explained: Dict[str, Any] = row[0][0]
+    return explained
+
+
+def index_names(node: Mapping[str, Any]) -> List[str]:
+    """The indexes that a plan uses, from the root of it down."""
+    names = [node["Index Name"]] if "Index Name" in node else []
+    for child in node.get("Plans", []):
+        names += index_names(child)
+    return names

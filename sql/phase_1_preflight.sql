@@ -1,0 +1,513 @@
+-- Phase 1: what is asked before anything is touched.
+--
+-- Each check is one query that returns a row per violation: object, what is wrong, what to do. No rows, no
+-- violation. Headers:
+--   level  error (the run is refused) or warning
+--   stage  preflight (before the migration) or rollback (before the rollback)
+--   each   run once, or for each table of a kind
+-- :tables_found, :indexes_wanted … are lists of rows that phase_1/found.py fills in.
+
+-- name: server_takes_writes
+-- level: error
+-- stage: preflight, rollback
+SELECT
+    'server' AS object,
+    CASE WHEN pg_is_in_recovery() THEN 'is a standby: it can be read only'
+        ELSE 'transactions are read only by default here' END AS problem,
+    CASE WHEN pg_is_in_recovery() THEN 'connect to the primary'
+        ELSE 'use a role and a database without default_transaction_read_only' END AS action
+WHERE pg_is_in_recovery()
+    OR (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on';
+
+-- name: tenant_table_is_there
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || wanted.name AS object,
+    CASE WHEN c.oid IS NULL THEN 'there is no such table'
+        WHEN c.relkind = 'p' THEN 'is partitioned'
+        WHEN c.relkind <> 'r' THEN 'is not an ordinary table'
+        ELSE 'has tables that inherit from it' END AS problem,
+    CASE WHEN wanted.name = 'users' THEN 'memberships and functions are built on users: it cannot be left out'
+        ELSE 'connect to the right database, or leave it out on purpose with --skip-table ' || wanted.name
+    END AS action
+FROM :tables_wanted AS wanted (name)
+LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
+WHERE c.oid IS NULL OR c.relkind <> 'r' OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid);
+
+-- name: role_owns_the_table
+-- level: error
+-- stage: preflight, rollback
+SELECT
+    'public.' || found.name AS object,
+    format('belongs to %I, and %I is not a member of that role', pg_get_userbyid(c.relowner), current_user)
+        AS problem,
+    format('connect as %I', pg_get_userbyid(c.relowner)) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+WHERE NOT pg_has_role(c.relowner, 'USAGE');
+
+-- name: role_may_create
+-- level: error
+-- stage: preflight
+SELECT
+    'schema public' AS object,
+    format('%I may not create tables and functions in it', current_user) AS problem,
+    format('as its owner: GRANT USAGE, CREATE ON SCHEMA public TO %I', current_user) AS action
+WHERE NOT (has_schema_privilege('public', 'CREATE') AND has_schema_privilege('public', 'USAGE'));
+
+-- name: time_column_is_known
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('has no column %s, by which its rows are ordered in time; it has %s', found.looked_for,
+        coalesce((
+            SELECT string_agg(attname, ', ' ORDER BY attnum)
+            FROM pg_attribute
+            WHERE attrelid = to_regclass('public.' || found.name) AND attnum > 0 AND NOT attisdropped
+                AND atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+        ), 'no time column at all')) AS problem,
+    format('name it with --column %s.created_at=ACTUAL, or leave out what needs it with --skip-index %s',
+        found.name, wanted.name) AS action
+FROM :tables_found AS found (name, time_column, looked_for)
+JOIN :indexes_wanted AS wanted (name, table_name, columns, literals)
+    ON wanted.table_name = found.name AND 'created_at DESC' = ANY (wanted.columns)
+WHERE found.time_column IS NULL;
+
+-- name: index_column_is_there
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || wanted.table_name AS object,
+    format('has no column %I, which %s is to be built on', col.name, wanted.name) AS problem,
+    format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
+FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
+JOIN :tables_found AS found (name, time_column) ON found.name = wanted.table_name
+CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
+CROSS JOIN LATERAL (SELECT split_part(each.column_and_order, ' ', 1) AS name) AS col
+WHERE col.name NOT IN ('client_id', 'created_at')
+    AND NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('public.' || wanted.table_name) AND attname = col.name AND NOT attisdropped);
+
+-- name: users_have_a_uuid_key
+-- level: error
+-- stage: preflight
+SELECT
+    'public.users' AS object,
+    'has no unique column id of type uuid, which memberships refer to' AS problem,
+    'Phase 1 needs users.id uuid PRIMARY KEY; convert it first' AS action
+WHERE to_regclass('public.users') IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM pg_attribute AS a
+        JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indkey::text = a.attnum::text
+        WHERE a.attrelid = to_regclass('public.users') AND a.attname = 'id' AND a.atttypid = 'uuid'::regtype
+            AND i.indisunique AND i.indisvalid AND i.indpred IS NULL);
+
+-- name: parents_have_an_id
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || child.parent AS object,
+    format('has no column id for %s.%s to be compared with', child.name, child.column_name) AS problem,
+    format('leave it out on purpose with --skip-table %s', child.name) AS action
+FROM :children_wanted AS child (name, column_name, parent)
+WHERE to_regclass('public.' || child.parent) IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id' AND NOT attisdropped);
+
+-- name: client_id_is_a_plain_uuid
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.client_id', found.name) AS object,
+    CASE WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN 'is a generated column'
+        ELSE format('is there already, as %s instead of uuid', format_type(a.atttypid, a.atttypmod))
+    END AS problem,
+    format('rename it first: ALTER TABLE public.%I RENAME COLUMN client_id TO former_client_id', found.name)
+        AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
+WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> '';
+
+-- name: client_id_points_to_organizations
+-- level: error
+-- stage: preflight
+-- each: table with client_id
+SELECT
+    format('public.%s.client_id', :'table') AS object,
+    format('%s rows point to %s organizations that do not exist', count(*), count(DISTINCT client_id))
+        AS problem,
+    format('create those organizations, or set the values to NULL: SELECT client_id, count(*) FROM public.%I '
+        'GROUP BY 1', :'table') AS action
+FROM public.:"table" AS t
+WHERE client_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM :organizations AS o WHERE o.id = t.client_id)
+HAVING count(*) > 0;
+
+-- name: client_id_foreign_key_restricts
+-- level: error
+-- stage: preflight
+SELECT
+    format('constraint %s on public.%s', c.conname, found.name) AS object,
+    format('ties client_id in another way: %s', pg_get_constraintdef(c.oid)) AS problem,
+    format('drop it; Phase 1 adds its own: ALTER TABLE public.%I DROP CONSTRAINT %I', found.name, c.conname)
+        AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_constraint AS c ON c.conrelid = to_regclass('public.' || found.name)
+WHERE c.contype = 'f'
+    AND EXISTS (
+        SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = c.conrelid AND a.attname = 'client_id' AND a.attnum = ANY (c.conkey))
+    AND NOT (
+        c.conname = found.name || '_client_id_fkey'
+        AND c.confrelid = coalesce(to_regclass('public.organizations'), 0) AND c.confdeltype = 'r')
+UNION ALL
+SELECT
+    format('constraint %s on public.%s', c.conname, found.name),
+    format('has the name of the foreign key to come: %s', pg_get_constraintdef(c.oid)),
+    format('rename it: ALTER TABLE public.%I RENAME CONSTRAINT %I TO former_%s', found.name, c.conname, c.conname)
+FROM :tables_found AS found (name, time_column)
+JOIN pg_constraint AS c ON c.conrelid = to_regclass('public.' || found.name)
+WHERE (c.conname = found.name || '_client_id_fkey' AND c.contype <> 'f')
+    OR (c.conname = 'phase_1_client_id_check' AND pg_get_constraintdef(c.oid) NOT LIKE 'CHECK ((client_id IS NOT NULL))%');
+
+-- name: index_name_is_free
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || wanted.name AS object,
+    CASE WHEN i.indexrelid IS NULL THEN 'is the name of another object'
+        ELSE 'is another index: ' || pg_get_indexdef(i.indexrelid) END AS problem,
+    CASE WHEN i.indexrelid IS NULL THEN format('rename it, or leave the index out with --skip-index %s', wanted.name)
+        ELSE format('rename it: ALTER INDEX public.%I RENAME TO former_%s; or leave it as it is with '
+            '--skip-index %s', wanted.name, wanted.name, wanted.name) END AS action
+FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
+LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+LEFT JOIN pg_am AS am ON am.oid = c.relam
+WHERE i.indexrelid IS NULL
+    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || wanted.table_name)
+    OR am.amname <> 'btree' OR i.indisunique
+    OR i.indnatts <> cardinality(wanted.columns)
+    OR wanted.columns <> ARRAY(
+        SELECT pg_get_indexdef(i.indexrelid, k, TRUE) || CASE WHEN i.indoption[k - 1] & 1 = 1 THEN ' DESC' ELSE '' END
+        FROM generate_series(1, i.indnkeyatts) AS k ORDER BY k)
+    OR wanted.literals <> ARRAY(
+        SELECT m[1] FROM regexp_matches(coalesce(pg_get_expr(i.indpred, i.indrelid), ''), '''([^'']*)''', 'g') AS m);
+
+-- name: new_table_name_is_free
+-- level: error
+-- stage: preflight
+SELECT
+    'public.user_organizations' AS object,
+    'is there already, and the log does not say that Phase 1 created it' AS problem,
+    'rename it: ALTER TABLE public.user_organizations RENAME TO former_user_organizations' AS action
+WHERE to_regclass('public.user_organizations') IS NOT NULL AND NOT 'create_user_organizations' = ANY (:standing)
+UNION ALL
+SELECT
+    p.oid::regprocedure::text,
+    'is there already, and the log does not say that Phase 1 created it',
+    format('rename it: ALTER FUNCTION %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
+FROM pg_proc AS p
+JOIN :functions_wanted AS wanted (name, arguments) ON wanted.name = p.proname
+WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
+    AND NOT 'create_' || wanted.name = ANY (:standing);
+
+-- name: organizations_can_be_adopted
+-- level: error
+-- stage: preflight
+-- each: organizations
+SELECT
+    'public.organizations' AS object,
+    CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
+        THEN format('the name Default Organization belongs to the organization %s', slug)
+        ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
+    'rename that one, or give the one that is to be the default the slug default-org' AS action
+FROM public.organizations
+WHERE NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+    AND (name = 'Default Organization' OR id = :'default_organization');
+
+-- name: default_organization_is_active
+-- level: warning
+-- stage: preflight
+-- each: organizations
+SELECT
+    'public.organizations' AS object,
+    'the organization default-org is there already and is not active: the functions will deny everybody'
+        AS problem,
+    'UPDATE public.organizations SET is_active = true WHERE slug = ''default-org''' AS action
+FROM public.organizations
+WHERE slug = 'default-org' AND is_active IS NOT TRUE;
+
+-- name: row_security_lets_the_owner_through
+-- level: error
+-- stage: preflight, rollback
+SELECT
+    'public.' || found.name AS object,
+    format('has FORCE ROW LEVEL SECURITY, and %I cannot bypass it: the migration and its functions would not '
+        'see every row', current_user) AS problem,
+    format('ALTER TABLE public.%I NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS', found.name)
+        AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+WHERE c.relrowsecurity AND c.relforcerowsecurity
+    AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls));
+
+-- name: row_type_is_not_a_column_type
+-- level: error
+-- stage: preflight
+SELECT
+    format('%s.%s', a.attrelid::regclass, a.attname) AS object,
+    format('is of the row type of public.%s, which PostgreSQL therefore refuses to change', found.name) AS problem,
+    format('change that column first, or leave the table out with --skip-table %s', found.name) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_type AS t ON t.oid = c.reltype
+JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
+JOIN pg_class AS user_of_it ON user_of_it.oid = a.attrelid AND user_of_it.relkind IN ('r', 'm', 'p', 'f');
+
+-- name: attribute_numbers_are_left
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('has used up %s of the 1,600 columns that a table can ever have', c.relnatts) AS problem,
+    'copy the table into a new one' AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+WHERE c.relnatts >= 1600;
+
+-- name: few_attribute_numbers_are_left
+-- level: warning
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('has used up %s of the 1,600 columns that a table can ever have; each migration and rollback uses '
+        'up one for good', c.relnatts) AS problem,
+    'do not rehearse on this very table' AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+WHERE c.relnatts BETWEEN 1500 AND 1599;
+
+-- name: uuids_can_be_generated
+-- level: error
+-- stage: preflight
+SELECT
+    'gen_random_uuid()' AS object,
+    format('PostgreSQL 12 has none of its own, and %I may not create the extension pgcrypto', current_user)
+        AS problem,
+    'as a superuser, in this database: CREATE EXTENSION pgcrypto WITH SCHEMA public' AS action
+WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = 'gen_random_uuid' AND pronargs = 0)
+    AND NOT EXISTS (
+        SELECT FROM pg_roles, pg_available_extensions AS e
+        WHERE rolname = current_user AND rolsuper AND e.name = 'pgcrypto');
+
+-- name: roles_exist
+-- level: error
+-- stage: preflight
+SELECT
+    'role ' || wanted.name AS object,
+    'does not exist on this server' AS problem,
+    'create it, or correct --grant-execute-to' AS action
+FROM unnest(:grantees) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name);
+
+-- name: service_role_bypasses_row_security
+-- level: warning
+-- stage: preflight
+SELECT
+    'role service_role' AS object,
+    'is subject to row-level security and will see no organization and no membership' AS problem,
+    'as a superuser: ALTER ROLE service_role BYPASSRLS' AS action
+FROM pg_roles
+WHERE rolname = 'service_role' AND NOT rolsuper AND NOT rolbypassrls;
+
+-- name: functions_do_not_select_star
+-- level: warning
+-- stage: preflight
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('returns rows of SELECT * from public.%s, and fails once that has one column more', found.name)
+        AS problem,
+    'name the columns in it before the migration' AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_proc AS p ON p.proretset AND p.prosrc ~* ('\mfrom\s+(only\s+)?("?public"?\.)?"?' || found.name || '\M')
+JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE p.prosrc ~* '\mselect\s+(\w+\.)?\*'
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema');
+
+-- name: triggers_will_fire_on_the_fill
+-- level: warning
+-- stage: preflight
+-- each: table with NULL in client_id
+SELECT
+    format('trigger %s on public.%s', tgname, :'table') AS object,
+    'fires for the rows whose client_id is filled, since the column was there before' AS problem,
+    'see what it does to a row that is updated' AS action
+FROM pg_trigger
+WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 = 16;
+
+-- name: filled_rows_can_be_told
+-- level: warning
+-- stage: preflight
+-- each: table with NULL in client_id
+SELECT
+    format('public.%s.client_id', :'table') AS object,
+    format('%s rows belong to the default organization already; a rollback cannot tell them from those that '
+        'Phase 1 fills, and will leave both as they are', count(*)) AS problem,
+    'keep a copy of the key of the rows without a client, if it matters' AS action
+FROM public.:"table"
+WHERE client_id = :'default_organization'
+HAVING count(*) > 0;
+
+-- name: publications_carry_no_tenant_table
+-- level: warning
+-- stage: preflight
+SELECT
+    'publication ' || p.pubname AS object,
+    format('carries public.%s: its subscribers stop at the first row with client_id', found.name) AS problem,
+    'add client_id on the subscribers first' AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_publication_tables AS p ON p.schemaname = 'public' AND p.tablename = found.name;
+
+-- name: transactions_are_short
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    format('process %s (%s, %s)', pid, usename, coalesce(nullif(application_name, ''), 'no application name'))
+        AS object,
+    format('has been in a transaction for %s s, state %s: %s', round(extract(EPOCH FROM now() - xact_start)),
+        state, left(regexp_replace(query, '\s+', ' ', 'g'), 80)) AS problem,
+    format('let it end, or end it: SELECT pg_terminate_backend(%s)', pid) AS action
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start < now() - INTERVAL '5 s'
+    AND backend_type = 'client backend';
+
+-- name: prepared_transactions_hold_no_lock
+-- level: error
+-- stage: preflight, rollback
+SELECT
+    'prepared transaction ' || quote_literal(p.gid) AS object,
+    format('holds %s on public.%s until somebody ends it', l.mode, found.name) AS problem,
+    format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L, as %2$I', p.gid, p.owner) AS action
+FROM pg_prepared_xacts AS p
+JOIN pg_locks AS l
+    ON l.pid IS NULL AND l.locktype = 'relation' AND l.transactionid IS NULL
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+JOIN :tables_found AS found (name, time_column) ON l.relation = to_regclass('public.' || found.name)
+WHERE p.database = current_database();
+
+-- name: indexes_of_the_table_are_valid
+-- level: warning
+-- stage: preflight
+SELECT
+    'index ' || i.indexrelid::regclass::text AS object,
+    format('on public.%s is invalid: it costs every write and serves no query', found.name) AS problem,
+    CASE WHEN c.relname = ANY (ARRAY(SELECT w.name FROM :indexes_wanted AS w (name, table_name, columns, literals)))
+        THEN 'nothing to do: it is dropped and built again'
+        ELSE format('REINDEX INDEX CONCURRENTLY %s', i.indexrelid::regclass) END AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_index AS i ON i.indrelid = to_regclass('public.' || found.name)
+JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE NOT (i.indisvalid AND i.indisready);
+
+-- name: nothing_depends_on_what_is_dropped
+-- level: error
+-- stage: rollback
+WITH dropped AS (
+    SELECT 'pg_class'::regclass AS classid, a.attrelid AS objid, a.attnum::int AS objsubid
+    FROM :tables_found AS found (name, time_column)
+    JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+    WHERE format('add_client_id(%s)', found.name) = ANY (:standing)
+    UNION ALL
+    SELECT 'pg_class'::regclass, to_regclass('public.' || name), NULL
+    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
+    WHERE 'create_' || name = ANY (:standing) AND to_regclass('public.' || name) IS NOT NULL
+    UNION ALL
+    SELECT 'pg_type'::regclass, c.reltype, NULL
+    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || name)
+    WHERE 'create_' || name = ANY (:standing)
+    UNION ALL
+    SELECT 'pg_proc'::regclass, to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments)), NULL
+    FROM :functions_wanted AS wanted (name, arguments)
+    WHERE 'create_' || wanted.name = ANY (:standing)
+),
+-- what Phase 1 created itself, with what belongs to it
+ours AS (
+    SELECT 'pg_class'::regclass AS classid, to_regclass('public.' || w.name)::oid AS objid
+    FROM :indexes_wanted AS w (name, table_name, columns, literals)
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, c.oid
+    FROM pg_constraint AS c
+    JOIN :tables_found AS found (name, time_column) ON c.conrelid = to_regclass('public.' || found.name)
+    WHERE c.conname IN (found.name || '_client_id_fkey', 'phase_1_client_id_check')
+        OR (c.contype = 'n' AND c.conkey = ARRAY[(
+            SELECT a.attnum FROM pg_attribute AS a WHERE a.attrelid = c.conrelid AND a.attname = 'client_id')])
+    UNION ALL
+    SELECT 'pg_policy'::regclass, p.oid
+    FROM pg_policy AS p
+    JOIN :tables_found AS found (name, time_column) ON p.polrelid = to_regclass('public.' || found.name)
+    WHERE p.polname LIKE 'phase\_1\_client\_pinned%'
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, d.oid
+    FROM pg_attrdef AS d
+    JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attname = 'client_id'
+    UNION ALL
+    SELECT c.classid, c.objid FROM (
+        SELECT 'pg_class'::regclass AS classid, oid AS objid, oid AS relation FROM pg_class
+        UNION ALL SELECT 'pg_class'::regclass, indexrelid, indrelid FROM pg_index
+        UNION ALL SELECT 'pg_class'::regclass, oid, oid FROM pg_class
+        UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint
+        UNION ALL SELECT 'pg_attrdef'::regclass, oid, adrelid FROM pg_attrdef
+        UNION ALL SELECT 'pg_trigger'::regclass, oid, tgrelid FROM pg_trigger
+        UNION ALL SELECT 'pg_type'::regclass, oid, typrelid FROM pg_type WHERE typrelid <> 0
+        UNION ALL
+        SELECT 'pg_type'::regclass, e.oid, t.typrelid FROM pg_type AS e JOIN pg_type AS t ON t.oid = e.typelem
+        UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid FROM pg_policy WHERE polname = 'phase_1_denied'
+    ) AS c
+    WHERE c.relation IN (to_regclass('public.organizations'), to_regclass('public.user_organizations'))
+    -- the toast tables of the new tables, their triggers on other tables
+    UNION ALL
+    SELECT 'pg_class'::regclass, reltoastrelid FROM pg_class
+    WHERE oid IN (to_regclass('public.organizations'), to_regclass('public.user_organizations'))
+    UNION ALL
+    SELECT 'pg_trigger'::regclass, oid FROM pg_trigger WHERE tgisinternal
+)
+SELECT DISTINCT
+    pg_describe_object(
+        coalesce(view.classid, d.classid), coalesce(view.objid, d.objid),
+        CASE WHEN view.objid IS NULL THEN d.objsubid ELSE 0 END) AS object,
+    format('was built on %s', pg_describe_object(dropped.classid, dropped.objid, coalesce(dropped.objsubid, 0)))
+        AS problem,
+    'drop it, or change it so that it does without, and run the rollback again' AS action
+FROM dropped
+JOIN pg_depend AS d
+    ON d.refclassid = dropped.classid AND d.refobjid = dropped.objid
+    AND (dropped.objsubid IS NULL OR d.refobjsubid = dropped.objsubid)
+-- a view depends through its rewrite rule
+LEFT JOIN LATERAL (
+    SELECT 'pg_class'::regclass AS classid, r.ev_class AS objid
+    FROM pg_rewrite AS r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+) AS view ON TRUE
+WHERE d.deptype IN ('n', 'a', 'i')
+    AND NOT EXISTS (SELECT FROM ours WHERE ours.classid = d.classid AND ours.objid = d.objid)
+    AND d.objid <> dropped.objid;
+
+-- name: log_says_what_was_done
+-- level: error
+-- stage: rollback
+SELECT
+    'public.migration_log' AS object,
+    'does not say that Phase 1 did anything here, but ' || what.is_there AS problem,
+    'restore the log from a backup; without it nobody knows what was there before Phase 1' AS action
+FROM (
+    SELECT string_agg('public.' || name || ' is there', ', ' ORDER BY name) AS is_there
+    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
+    WHERE to_regclass('public.' || name) IS NOT NULL
+) AS what
+WHERE cardinality(:standing) = 0 AND what.is_there IS NOT NULL;

@@ -1,0 +1,169 @@
+-- Phase 1: the way back, step by step.
+--
+-- A step undoes, for one table or index, what the log says that Phase 1 did there, and nothing else: what
+-- was there before stays. No CASCADE: what was built on top is found before and stops the rollback.
+-- The headers are those of phase_1_multitenant_schema.sql; `undoes` names the steps of that file.
+
+-- name: drop_validate_client_data_integrity
+-- does: Drops the function.
+-- lock: none on a table
+-- for: milliseconds
+-- each: database
+-- undoes: create_validate_client_data_integrity
+-- done: SELECT to_regprocedure('public.validate_client_data_integrity()') IS NULL
+DROP FUNCTION public.validate_client_data_integrity();
+
+-- name: drop_validate_client_access
+-- does: Drops the function.
+-- lock: none on a table
+-- for: milliseconds
+-- each: database
+-- undoes: create_validate_client_access
+-- done: SELECT to_regprocedure('public.validate_client_access(uuid, uuid)') IS NULL
+DROP FUNCTION public.validate_client_access(uuid, uuid);
+
+-- name: drop_get_user_organization_id
+-- does: Drops the function.
+-- lock: none on a table
+-- for: milliseconds
+-- each: database
+-- undoes: create_get_user_organization_id
+-- done: SELECT to_regprocedure('public.get_user_organization_id(uuid)') IS NULL
+DROP FUNCTION public.get_user_organization_id(uuid);
+
+-- name: drop_index
+-- does: Drops an index.
+-- lock: ACCESS EXCLUSIVE on the table; online SHARE UPDATE EXCLUSIVE
+-- for: milliseconds; online until every older transaction has ended
+-- each: index
+-- undoes: create_index
+-- done: SELECT to_regclass('public.' || :'index') IS NULL
+DROP INDEX :concurrently public.:"index";
+
+-- name: unpin_client
+-- does: Drops the policies that kept the web API to the default organization.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond
+-- each: table
+-- undoes: pin_client
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.pg_policy
+--           WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%')
+DROP POLICY phase_1_client_pinned_delete ON public.:"table";
+DROP POLICY phase_1_client_pinned_update ON public.:"table";
+DROP POLICY phase_1_client_pinned ON public.:"table";
+
+-- name: drop_user_organizations
+-- does: Drops the memberships, with every membership in them.
+-- lock: ACCESS EXCLUSIVE on user_organizations, users and organizations
+-- for: milliseconds
+-- each: database
+-- undoes: create_user_organizations, add_memberships
+-- done: SELECT to_regclass('public.user_organizations') IS NULL
+DROP TABLE public.user_organizations;
+
+-- name: drop_client_id_check
+-- does: Drops a check that an interrupted migration left behind.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond
+-- each: table
+-- undoes: check_client_id
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.pg_constraint
+--           WHERE conrelid = to_regclass('public.' || :'table') AND conname = 'phase_1_client_id_check')
+ALTER TABLE public.:"table"
+    DROP CONSTRAINT phase_1_client_id_check;
+
+-- name: drop_client_id_foreign_key
+-- does: Unties client_id from organizations.
+-- lock: ACCESS EXCLUSIVE on the table and on organizations
+-- for: about a millisecond
+-- each: table
+-- undoes: add_client_id_foreign_key, validate_client_id_foreign_key
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.pg_constraint
+--           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key')
+ALTER TABLE public.:"table"
+    DROP CONSTRAINT :"foreign_key";
+
+-- name: unrequire_client_id
+-- does: Lets a client_id that was there before Phase 1 be NULL again.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond
+-- each: table
+-- undoes: require_client_id, validate_client_id
+-- done: SELECT NOT attnotnull FROM pg_catalog.pg_attribute
+--       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+ALTER TABLE public.:"table"
+    ALTER COLUMN client_id DROP NOT NULL;
+
+-- name: restore_client_id_default
+-- does: Gives a client_id that was there before Phase 1 the default that it had, or none.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond
+-- each: table
+-- undoes: set_client_id_default
+-- done: the log
+ALTER TABLE public.:"table"
+    ALTER COLUMN client_id :former_default;
+
+-- name: empty_client_id
+-- does: Takes the default organization out of the rows that Phase 1 filled.
+-- lock: ROW EXCLUSIVE on the table
+-- for: one batch
+-- each: batch of a table with client_id
+-- undoes: fill_client_id
+-- done: the log
+UPDATE public.:"table"
+SET client_id = NULL
+WHERE client_id = :'default_organization' AND :batch;
+
+-- name: drop_client_id
+-- does: Drops the column, and with it what it says. The values are gone for good.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond, whatever its size
+-- each: table
+-- undoes: add_client_id, analyze_table
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.pg_attribute
+--           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+ALTER TABLE public.:"table"
+    DROP COLUMN client_id;
+
+-- name: delete_default_organization
+-- does: Deletes the default organization from a table that was there before Phase 1.
+-- lock: ROW EXCLUSIVE on organizations
+-- for: milliseconds
+-- each: database
+-- undoes: create_default_organization
+-- needs: create_organizations
+-- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+DELETE FROM public.organizations
+WHERE slug = 'default-org';
+
+-- name: drop_organizations
+-- does: Drops the table of clients.
+-- lock: ACCESS EXCLUSIVE on organizations
+-- for: milliseconds
+-- each: database
+-- undoes: create_organizations
+-- done: SELECT to_regclass('public.organizations') IS NULL
+DROP TABLE public.organizations;
+
+-- name: drop_pgcrypto
+-- does: Drops the extension.
+-- lock: none on a table
+-- for: milliseconds
+-- each: database
+-- undoes: create_pgcrypto
+-- done: SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pgcrypto')
+DROP EXTENSION pgcrypto;
+
+-- name: drop_migration_log
+-- does: Drops the log, with --purge-log only.
+-- lock: ACCESS EXCLUSIVE on migration_log
+-- for: milliseconds
+-- each: log
+-- undoes: create_migration_log
+-- done: SELECT to_regclass('public.migration_log') IS NULL
+DROP TABLE public.migration_log;

@@ -202,7 +202,7 @@ def _status(sessions: Sessions, options: Options, console: Console) -> int:
     return DONE
 
 
-def _entries(connection: "psycopg.Connection[Any]") -> List[Tuple[str, ...]]:
+def _entries(connection: psycopg.Connection[Any]) -> List[Tuple[str, ...]]:
     row = connection.execute("SELECT to_regclass('public.migration_log')").fetchone()
     if row is None or row[0] is None:
         return []
@@ -253,7 +253,7 @@ def _outcome(failed: Failed) -> str:
     )
 
 
-def _end(connection: "psycopg.Connection[Any]") -> None:
+def _end(connection: psycopg.Connection[Any]) -> None:
     if not connection.broken:
         connection.execute("ROLLBACK")
 

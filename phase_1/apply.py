@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import psycopg
 from psycopg import errors, pq
@@ -84,7 +84,7 @@ class Sessions:
         close(self.work)
         close(self.control)
 
-    def usable_control(self, seconds: float = RECONNECT_SECONDS) -> "Optional[psycopg.Connection[Any]]":
+    def usable_control(self, seconds: float = RECONNECT_SECONDS) -> Optional[psycopg.Connection[Any]]:
         """The control session, a new one if it broke, or None if the server stays away."""
         deadline = time.monotonic() + seconds
         while True:
@@ -131,7 +131,7 @@ class Sessions:
         return True
 
 
-def _holder(connection: "psycopg.Connection[Any]") -> str:
+def _holder(connection: psycopg.Connection[Any]) -> str:
     row = connection.execute(
         "SELECT a.pid, a.usename, a.application_name, a.client_addr, a.backend_start::timestamptz(0)"
         " FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
@@ -146,7 +146,7 @@ def _holder(connection: "psycopg.Connection[Any]") -> str:
     return f"another runner is at work: process {pid} ({user}, {application}{origin}), since {since}"
 
 
-def blockers(connection: "psycopg.Connection[Any]", pid: int) -> List[str]:
+def blockers(connection: psycopg.Connection[Any], pid: int) -> List[str]:
     """Who keeps the process ``pid`` waiting, in words."""
     return [
         f"process {blocker} ({application or 'no application name'}, {user}, {state or 'state unknown'}, in a "
@@ -164,7 +164,7 @@ def blockers(connection: "psycopg.Connection[Any]", pid: int) -> List[str]:
 class _Observer(threading.Thread):
     """Looks at the progress of an index build and at who is in the way, over the control session."""
 
-    def __init__(self, control: "psycopg.Connection[Any]", pid: int, watch: Watch) -> None:
+    def __init__(self, control: psycopg.Connection[Any], pid: int, watch: Watch) -> None:
         super().__init__(daemon=True)
         self._control = control
         self._pid = pid
@@ -340,7 +340,7 @@ def _verdict(noted: Optional[Noted], sessions: Sessions) -> str:
     return UNKNOWN
 
 
-def _transaction_status(connection: "psycopg.Connection[Any]", transaction: int) -> str:
+def _transaction_status(connection: psycopg.Connection[Any], transaction: int) -> str:
     try:
         row = connection.execute("SELECT pg_catalog.txid_status(%s)", [transaction]).fetchone()
     except errors.InvalidParameterValue:
@@ -349,7 +349,7 @@ def _transaction_status(connection: "psycopg.Connection[Any]", transaction: int)
     return str(row[0]) if row else ""
 
 
-def _is_logged(connection: "psycopg.Connection[Any]", entry: int) -> bool:
+def _is_logged(connection: psycopg.Connection[Any], entry: int) -> bool:
     try:
         row = connection.execute(
             "SELECT EXISTS (SELECT FROM public.migration_log WHERE id = %s AND status = 'completed')", [entry]

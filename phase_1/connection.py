@@ -77,7 +77,7 @@ def redact(text: str, dsn: str) -> str:
     return text
 
 
-def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> "psycopg.Connection[Any]":
+def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Connection[Any]:
     """A session of the runner. Raises ConnectionProblem with one message that says what to do."""
     parameters: Dict[str, Any] = {
         # A host that does not answer is told within ten seconds instead of minutes.
@@ -110,7 +110,7 @@ class TooOld(Exception):
 
 
 def _explain(error: psycopg.Error, dsn: str) -> str:
-    """libpq's reason in one line, and what to do about it."""
+    """Libpq's reason in one line, and what to do about it."""
     text = redact(" ".join(str(error).split()), dsn)
     lower = text.lower()
     advice = "check the host, the port and that the server is up"
@@ -127,7 +127,7 @@ def _explain(error: psycopg.Error, dsn: str) -> str:
     return f"no connection to {describe(dsn)}: {text.rstrip('.')}. What to do: {advice}."
 
 
-def close(connection: "Optional[psycopg.Connection[Any]]") -> None:
+def close(connection: Optional[psycopg.Connection[Any]]) -> None:
     """Closes a session that may be broken already."""
     if connection is not None:
         with suppress(psycopg.Error):

@@ -193,7 +193,7 @@ def _literals(index: Index) -> List[str]:
     return [part for number, part in enumerate((index.where or "").split("'")) if number % 2]
 
 
-def begin_reading(connection: "psycopg.Connection[Any]", lock_timeout: int) -> None:
+def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> None:
     """Starts a transaction that only reads and sees every row, or fails where it cannot."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     connection.execute("SET LOCAL search_path = ''")
@@ -203,7 +203,7 @@ def begin_reading(connection: "psycopg.Connection[Any]", lock_timeout: int) -> N
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
 
 
-def inspect(connection: "psycopg.Connection[Any]", options: Options) -> Found:
+def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
     done = journal.standing(connection)
     tables = tuple(_tables(connection, options))
@@ -260,7 +260,7 @@ def inspect(connection: "psycopg.Connection[Any]", options: Options) -> Found:
     )
 
 
-def bounds(connection: "psycopg.Connection[Any]", table: FoundTable, condition: str) -> List[str]:
+def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: str) -> List[str]:
     """The conditions that divide a table's rows into batches by its key; one condition without a key."""
     if table.key is None:
         return ["TRUE"]
@@ -280,7 +280,7 @@ def bounds(connection: "psycopg.Connection[Any]", table: FoundTable, condition: 
     return [first, *between, last]
 
 
-def _tables(connection: "psycopg.Connection[Any]", options: Options) -> Iterator[FoundTable]:
+def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[FoundTable]:
     for table in TABLES:
         row = connection.execute(
             "SELECT greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid),"
@@ -317,13 +317,13 @@ def _tables(connection: "psycopg.Connection[Any]", options: Options) -> Iterator
         )
 
 
-def _default_organization(connection: "psycopg.Connection[Any]") -> str:
+def _default_organization(connection: psycopg.Connection[Any]) -> str:
     """The id of the organization that is adopted as the default, or the one that it will get."""
     row = connection.execute("SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG]).fetchone()
     return str(row[0]) if row else DEFAULT_ORGANIZATION
 
 
-def _function_grantees(connection: "psycopg.Connection[Any]") -> Iterator[str]:
+def _function_grantees(connection: psycopg.Connection[Any]) -> Iterator[str]:
     """The roles that default privileges let execute each new function of the current role."""
     for (role,) in connection.execute(
         "SELECT DISTINCT pg_get_userbyid(acl.grantee) FROM pg_catalog.pg_default_acl AS d,"
@@ -334,6 +334,6 @@ def _function_grantees(connection: "psycopg.Connection[Any]") -> Iterator[str]:
         yield role
 
 
-def _one(connection: "psycopg.Connection[Any]", query: str) -> Any:
+def _one(connection: psycopg.Connection[Any], query: str) -> Any:
     row = connection.execute(query).fetchone()
     return row[0] if row else None

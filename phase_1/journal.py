@@ -12,7 +12,7 @@ from phase_1.scripts import literal
 PHASE = "phase_1"
 
 
-def standing(connection: "psycopg.Connection[Any]") -> Dict[str, Dict[str, Any]]:
+def standing(connection: psycopg.Connection[Any]) -> Dict[str, Dict[str, Any]]:
     """What Phase 1 did and has not undone since: the details of each operation, by its label.
 
     Empty when there is no log, or one of another shape (which preflight tells). An index that was built
@@ -38,7 +38,7 @@ def standing(connection: "psycopg.Connection[Any]") -> Dict[str, Dict[str, Any]]
                     done.pop(label, None)
         elif operation == "rollback":
             done.clear()
-        elif operation != "migrate" and status == "completed" or operation not in done:
+        elif (operation != "migrate" and status == "completed") or operation not in done:
             done[operation] = details
     done.pop("migrate", None)
     return done

@@ -134,7 +134,7 @@ def label(section_name: str, values: Dict[str, Value]) -> str:
 
 
 def is_done(
-    connection: "psycopg.Connection[Any]",
+    connection: psycopg.Connection[Any],
     found: Found,
     scripts: Scripts,
     section: Section,
@@ -154,7 +154,7 @@ def is_done(
     return bool(row[0]) if row else bool(section.names("undoes"))
 
 
-def migration(connection: "psycopg.Connection[Any]", found: Found, scripts: Scripts) -> Plan:
+def migration(connection: psycopg.Connection[Any], found: Found, scripts: Scripts) -> Plan:
     """The plan of a migration: every step whose ``done`` says no."""
     steps: List[Step] = []
     done = 0
@@ -173,7 +173,7 @@ def migration(connection: "psycopg.Connection[Any]", found: Found, scripts: Scri
     return Plan("migrate", found, tuple(steps), done, _transactions("migrate", found, scripts, steps))
 
 
-def rollback(connection: "psycopg.Connection[Any]", found: Found, scripts: Scripts) -> Plan:
+def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts) -> Plan:
     """The plan of a rollback: every step back whose step the log says was done."""
     steps: List[Step] = []
     remarks: List[str] = []
@@ -207,7 +207,7 @@ def rollback(connection: "psycopg.Connection[Any]", found: Found, scripts: Scrip
 
 
 def _step(
-    connection: "psycopg.Connection[Any]",
+    connection: psycopg.Connection[Any],
     found: Found,
     section: Section,
     values: Dict[str, Value],
@@ -241,7 +241,7 @@ def _step(
     return Step(label(section.name, values), section, values, tuple(statements), details)
 
 
-def _any(connection: "psycopg.Connection[Any]", table: str, condition: str) -> bool:
+def _any(connection: psycopg.Connection[Any], table: str, condition: str) -> bool:
     row = connection.execute(f"SELECT EXISTS (SELECT FROM {table} WHERE {condition})").fetchone()
     return bool(row and row[0])
 
@@ -296,7 +296,7 @@ def _summary(found: Found) -> Dict[str, Any]:
     }
 
 
-def lost(connection: "psycopg.Connection[Any]", found: Found) -> List[Tuple[str, str, int]]:
+def lost(connection: psycopg.Connection[Any], found: Found) -> List[Tuple[str, str, int]]:
     """What a rollback loses: organization, table, rows; memberships count as ``user_organizations``."""
     if not found.organizations:
         return []

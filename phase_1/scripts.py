@@ -74,7 +74,7 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
     """
     missing = False
 
-    def replace(match: "re.Match[str]") -> str:
+    def replace(match: re.Match[str]) -> str:
         nonlocal missing
         name = match["identifier"] or match["literal"] or match["text"]
         if name not in values:

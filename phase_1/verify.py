@@ -64,7 +64,7 @@ class Report:
         }
 
 
-def pooler(one: "psycopg.Connection[Any]", other: "psycopg.Connection[Any]") -> List[Finding]:
+def pooler(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> List[Finding]:
     """Whether a pooler hands the two sessions the same server process, which it does between transactions."""
     row = one.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     other.execute("BEGIN")
@@ -88,7 +88,7 @@ def checks(stage: str) -> List[Section]:
     return [section for name in _CHECKS for section in read(name) if stage in section.names("stage")]
 
 
-def ask(connection: "psycopg.Connection[Any]", found: Found, stage: str) -> List[Finding]:
+def ask(connection: psycopg.Connection[Any], found: Found, stage: str) -> List[Finding]:
     """Runs the checks of a stage, in a transaction that ``begin_reading`` started.
 
     A check that the role may not run is a finding of its own: nobody takes it for passed.
@@ -101,7 +101,7 @@ def ask(connection: "psycopg.Connection[Any]", found: Found, stage: str) -> List
 
 
 def _ask_one(
-    connection: "psycopg.Connection[Any]", section: Section, values: Mapping[str, Value]
+    connection: psycopg.Connection[Any], section: Section, values: Mapping[str, Value]
 ) -> Iterator[Finding]:
     [query] = section.render(values)
     try:
@@ -118,12 +118,12 @@ def _ask_one(
         )
 
 
-def integrity(connection: "psycopg.Connection[Any]") -> List[Finding]:
+def integrity(connection: psycopg.Connection[Any]) -> List[Finding]:
     """What ``validate_client_data_integrity()`` finds, as findings."""
     return list(_disagreements(_integrity(connection)))
 
 
-def _integrity(connection: "psycopg.Connection[Any]") -> Dict[str, Any]:
+def _integrity(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
     row = connection.execute("SELECT public.validate_client_data_integrity()").fetchone()
     result: Dict[str, Any] = row[0] if row else {}
     return result
@@ -149,7 +149,7 @@ def _disagreements(result: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def report(connection: "psycopg.Connection[Any]", found: Found) -> Report:
+def report(connection: psycopg.Connection[Any], found: Found) -> Report:
     """Every check after a migration, in a transaction that ``begin_reading`` started."""
     findings = ask(connection, found, "verify")
     result: Optional[Dict[str, Any]] = None
@@ -205,7 +205,7 @@ def queries(found: Found) -> Iterator[Section]:
             yield section
 
 
-def bind(connection: "psycopg.Connection[Any]", found: Found, section: Section, client: str) -> Optional[str]:
+def bind(connection: psycopg.Connection[Any], found: Found, section: Section, client: str) -> Optional[str]:
     """A client-scoped query with its sample values, or None if the client has no row to take them from."""
     table = next(index.table for index in found.indexes if index.name == section.header("index"))
     here = found.table(table)
@@ -221,7 +221,7 @@ def bind(connection: "psycopg.Connection[Any]", found: Found, section: Section, 
     return section.render(values)[0].rstrip(";")
 
 
-def baseline(connection: "psycopg.Connection[Any]", found: Found) -> Iterator[Measured]:
+def baseline(connection: psycopg.Connection[Any], found: Found) -> Iterator[Measured]:
     """Runs each client-scoped query for the default organization: time, pages, and the index it can use.
 
     Whether an index *can* serve it is asked with sequential scans off: on a table of a few pages the
@@ -247,7 +247,7 @@ def baseline(connection: "psycopg.Connection[Any]", found: Found) -> Iterator[Me
         )
 
 
-def explain(connection: "psycopg.Connection[Any]", query: str, analyze: bool = False) -> Dict[str, Any]:
+def explain(connection: psycopg.Connection[Any], query: str, analyze: bool = False) -> Dict[str, Any]:
     """EXPLAIN of a query as PostgreSQL's JSON; with ``analyze`` the query runs, with its buffers."""
     settings = "ANALYZE, BUFFERS, " if analyze else ""
     row = connection.execute(f"EXPLAIN ({settings}FORMAT JSON) {query}").fetchone()

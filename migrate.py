@@ -12,24 +12,14 @@ from typing import Any, List, Optional, Sequence, Tuple
 import psycopg
 
 from phase_1 import plan as plans
-from phase_1.apply import COMMITTED, UNKNOWN, AnotherRunner, Failed, Sessions, run
-from phase_1.connection import ConnectionProblem, TooOld, redact, where
-from phase_1.console import Console, NoTerminal
+from phase_1.apply import Sessions, run
+from phase_1.connection import redact, where
+from phase_1.console import Console
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
-from phase_1.options import (
-    DONE,
-    FAILED,
-    OCCUPIED,
-    REFUSED,
-    STOPPED,
-    USAGE,
-    VIOLATIONS,
-    Options,
-    UsageProblem,
-    parse,
-)
+from phase_1.options import Options, parse
 from phase_1.plan import Plan, Scripts
+from phase_1.problems import DONE, FAILED, REFUSED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
@@ -51,27 +41,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         dsn = where(options.dsn)
         return console.finish(_act(dsn, options, console))
-    except (ConnectionProblem, NoTerminal) as problem:
-        console.complain(str(problem))
-        return console.finish(USAGE)
-    except TooOld as problem:
-        console.complain(f"refused: {problem}.")
-        return console.finish(REFUSED)
-    except AnotherRunner as problem:
-        console.complain(f"{problem}. What to do: let it finish; nothing was touched.")
-        return console.finish(OCCUPIED)
+    except Problem as problem:
+        console.complain(redact(str(problem), dsn))
+        return console.finish(problem.exit_code)
     except KeyboardInterrupt:
         console.complain("interrupted before anything was changed.")
         return console.finish(FAILED)
-    except Failed as failed:
-        console.complain(redact(_outcome(failed), dsn))
-        return console.finish(STOPPED if failed.verdict == UNKNOWN else FAILED)
     except psycopg.Error as error:
         text = " ".join(str(error).split())
         console.complain(redact(f"failed while looking at the database: {text}. Nothing was touched.", dsn))
         return console.finish(FAILED)
-    finally:
-        console.finished()
 
 
 def _act(dsn: str, options: Options, console: Console) -> int:
@@ -127,9 +106,7 @@ def _stages(sessions: Sessions, options: Options, console: Console) -> int:
     return _afterwards(sessions, options, console)
 
 
-def _look(
-    sessions: Sessions, options: Options
-) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
+def _look(sessions: Sessions, options: Options) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
     """What is there, what speaks against the run, what is missing, and what a rollback would lose."""
     findings = pooler(sessions.work, sessions.control)
     control = sessions.control
@@ -152,11 +129,9 @@ def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
     """Integrity, every check, index use and the baseline, stored in the log."""
     try:
         made = _report(sessions, options)
-    except psycopg.Error as error:
-        text = " ".join(str(error).split())
-        console.complain(
-            f"migrated and committed, but the checks could not be run: {text}. What to do: --verify."
-        )
+    except (psycopg.Error, KeyboardInterrupt) as error:
+        text = " ".join(str(error).split()) or "interrupted"
+        console.complain(f"migrated and committed, but the checks could not be run: {text}. What to do: --verify.")
         return VIOLATIONS
     sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
     console.report(made)
@@ -218,9 +193,7 @@ def _entries(connection: psycopg.Connection[Any]) -> List[Tuple[str, ...]]:
 def _confirmed(options: Options, console: Console) -> bool:
     if options.action == "rollback":
         return console.ask_for(DELETE_WORDS)
-    return console.ask("Has a backup been taken that can be restored?") and console.ask(
-        "Run the migration now?"
-    )
+    return console.ask("Has a backup been taken that can be restored?") and console.ask("Run the migration now?")
 
 
 def _rows_of_others(lost: Sequence[Tuple[str, str, int]]) -> int:
@@ -231,26 +204,6 @@ def _nothing_to_do(options: Options) -> str:
     if options.action == "rollback":
         return "the log does not say that Phase 1 did anything here that still stands."
     return "every step of Phase 1 is done."
-
-
-def _outcome(failed: Failed) -> str:
-    """What failed, what the database is now, and what to do next."""
-    state = f" (SQLSTATE {failed.sqlstate})" if failed.sqlstate else ""
-    happened = f"failed at {failed.label}: {failed.message.rstrip('.')}{state}."
-    if failed.verdict == COMMITTED:
-        return (
-            f"{happened} The connection broke while the last COMMIT was under way, and the server says that it "
-            "was committed: the step is done. What to do: migrate.py --verify."
-        )
-    if failed.verdict == UNKNOWN:
-        return (
-            f"{happened} The server cannot be reached, so whether the last COMMIT got through is unknown. "
-            "What to do: once it is back, migrate.py --status says."
-        )
-    return (
-        f"{happened} Everything was rolled back: the database is as it was. What to do: remove the cause and run "
-        "it again; the entry in migration_log has the details."
-    )
 
 
 def _end(connection: psycopg.Connection[Any]) -> None:

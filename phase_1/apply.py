@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from itertools import groupby
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import psycopg
 from psycopg import errors, pq
 
 from phase_1 import journal
-from phase_1.connection import ConnectionProblem, close, connect
+from phase_1.connection import close, connect
 from phase_1.found import ADVISORY_LOCK
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction
+from phase_1.problems import FAILED, STOPPED, AnotherRunner, ConnectionProblem, Problem
 
 #: What means that somebody else holds a lock; everything else is not tried again.
 GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
@@ -32,12 +36,8 @@ LOOK_SECONDS = 0.1
 COMMITTED, ROLLED_BACK, UNKNOWN = "committed", "rolled back", "unknown"
 
 
-class AnotherRunner(Exception):
-    """Somebody else is running Phase 1 on this database. Exit code 6."""
-
-
-class Failed(Exception):
-    """The run failed. ``verdict`` is what the server says of the transaction that was under way."""
+class Failed(Problem):
+    """The run failed or was stopped. ``verdict`` is what the server says of the transaction under way."""
 
     def __init__(self, label: str, message: str, sqlstate: str = "", verdict: str = ROLLED_BACK) -> None:
         super().__init__(message)
@@ -45,6 +45,40 @@ class Failed(Exception):
         self.message = message
         self.sqlstate = sqlstate
         self.verdict = verdict
+        self.online = False
+        self.logged = True
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """1 where the database is as it was, 5 where it stands on the way or nobody knows."""
+        return STOPPED if self.online or self.verdict == UNKNOWN else FAILED
+
+    def __str__(self) -> str:
+        state = f" (SQLSTATE {self.sqlstate})" if self.sqlstate else ""
+        log = (
+            "The entry in migration_log has the details."
+            if self.logged
+            else "There is no entry in migration_log: no session could be had for it."
+        )
+        return f"failed at {self.label}: {self.message.rstrip('.')}{state}. {self._consequence()} {log}"
+
+    def _consequence(self) -> str:
+        if self.verdict == COMMITTED:
+            return (
+                "The connection broke while a COMMIT was under way, and the server says that it got through: the step "
+                "is done. What to do: migrate.py --status."
+            )
+        if self.verdict == UNKNOWN:
+            return (
+                "The server cannot be reached, so whether the last COMMIT got through is unknown. What to do: once it "
+                "is back, migrate.py --status says."
+            )
+        if self.online:
+            return (
+                "What was done before it stays done, and the application is not in the way of it. What to do: remove "
+                "the cause and run the same command again to go on, or take it back with --rollback --online."
+            )
+        return "Everything was rolled back: the database is as it was. What to do: remove the cause and run it again."
 
 
 @dataclass(frozen=True)
@@ -64,8 +98,11 @@ class Watch:
     def progress(self, share: float) -> None:
         """How much of the step's index is built, from 0 to 1."""
 
-    def waiting(self, label: str, blockers: List[str], pause: float) -> None:
+    def waiting(self, label: str, blockers: Sequence[str], pause: float) -> None:
         """A lock was not to be had; tried again after ``pause`` seconds."""
+
+    def stopping(self) -> None:
+        """The run ends after the statement that is under way."""
 
     def finished(self) -> None:
         """The last step is done, or the run has stopped."""
@@ -109,7 +146,7 @@ class Sessions:
         """
         row = self.work.execute(f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})").fetchone()
         if not (row and row[0]):
-            raise AnotherRunner(_holder(self.control))
+            raise AnotherRunner(f"{_holder(self.control)}. What to do: let it finish; nothing was touched.")
         try:
             yield
         finally:
@@ -191,52 +228,6 @@ class _Observer(threading.Thread):
         self.join()
 
 
-@contextmanager
-def _observed(sessions: Sessions, watch: Watch) -> Iterator[_Observer]:
-    observer = _Observer(sessions.control, sessions.work.info.backend_pid, watch)
-    observer.start()
-    try:
-        yield observer
-    finally:
-        observer.stop()
-
-
-def run(plan: Plan, sessions: Sessions, options: Options, watch: Watch) -> None:
-    """Runs every transaction of the plan. Raises Failed; the log has then an entry that says where and why."""
-    numbers = {step.label: number for number, step in enumerate(plan.steps, start=1)}
-    started = False
-    for transaction in plan.transactions:
-        if transaction.logged and not started:
-            started = True
-            _log_start(plan, sessions)
-        try:
-            _run_with_retries(transaction, sessions, options, watch, numbers)
-        except (psycopg.Error, KeyboardInterrupt) as error:
-            failed = _failure(error, transaction, sessions)
-            if started:
-                _log_failure(plan, failed, sessions)
-            watch.finished()
-            raise failed from error
-    watch.finished()
-
-
-def _log_start(plan: Plan, sessions: Sessions) -> None:
-    options = plan.found.options
-    sessions.log(
-        plan.operation, "started", {"mode": options.mode, "steps": len(plan.steps), "user": plan.found.user}
-    )
-    if plan.operation == "migrate":
-        for name in sorted(options.skipped_tables | options.skipped_indexes):
-            sessions.log(name, "skipped", {"reason": "left out on purpose"})
-
-
-def _log_failure(plan: Plan, failed: Failed, sessions: Sessions) -> None:
-    details = {"error": failed.message, "sqlstate": failed.sqlstate, "outcome": failed.verdict}
-    logged = failed.label == plan.operation or sessions.log(failed.label, "failed", details)
-    if not (logged and sessions.log(plan.operation, "failed", {**details, "step": failed.label})):
-        failed.message += " (The log could not be written: no session to be had.)"
-
-
 class _Attempt:
     """One go at a transaction: where it is, and what it noted."""
 
@@ -246,62 +237,226 @@ class _Attempt:
         self.committing = False
 
 
-def _run_with_retries(
-    transaction: Transaction, sessions: Sessions, options: Options, watch: Watch, numbers: Dict[str, int]
-) -> None:
-    deadline = time.monotonic() + options.give_up_after / 1000
-    steps = {step.label: step for step in transaction.steps}
-    tries = 0
-    while True:
-        tries += 1
+class _Interrupt:
+    """Ctrl-C: online, once to stop after the statement under way, twice to cancel it."""
+
+    def __init__(self, watch: Watch, gentle: bool) -> None:
+        self.asked = False
+        self._watch = watch
+        self._gentle = gentle and threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> _Interrupt:
+        if self._gentle:
+            self._former = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._gentle:
+            signal.signal(signal.SIGINT, self._former)
+
+    def _handle(self, *signal_and_frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self._watch.stopping()
+
+
+def run(plan: Plan, sessions: Sessions, options: Options, watch: Watch) -> None:
+    """Runs every transaction of the plan. Raises Failed; the log then has an entry that says where and why."""
+    with _Interrupt(watch, gentle=options.online) as interrupt:
+        try:
+            _Run(plan, sessions, options, watch, interrupt).go()
+        finally:
+            watch.finished()
+
+
+class _Run:
+    """A plan on its way."""
+
+    def __init__(self, plan: Plan, sessions: Sessions, options: Options, watch: Watch, interrupt: _Interrupt) -> None:
+        self._plan = plan
+        self._sessions = sessions
+        self._options = options
+        self._watch = watch
+        self._interrupt = interrupt
+        self._numbers = {step.label: number for number, step in enumerate(plan.steps, start=1)}
+        self._announced = ""
+        self._started = False
+
+    def go(self) -> None:
+        # Only builds of indexes that follow each other can be done side by side.
+        for side_by_side, group in groupby(self._plan.transactions, key=self._can_be_shared):
+            transactions = list(group)
+            if side_by_side:
+                self._side_by_side(transactions)
+            else:
+                for transaction in transactions:
+                    self._one(self._sessions.work, transaction)
+
+    def _can_be_shared(self, transaction: Transaction) -> bool:
+        return self._options.jobs > 1 and any(step.section.name == "create_index" for step in transaction.steps)
+
+    def _one(self, session: psycopg.Connection[Any], transaction: Transaction) -> None:
+        """One transaction, with its entries in the log, whatever comes of it."""
+        if self._interrupt.asked:
+            raise self._failed(Failed(self._announced, "stopped on request, after the statement that was under way"))
+        if transaction.logged and not self._started:
+            self._started = True
+            self._log_start()
+        if transaction.concurrent:
+            for step in transaction.steps:
+                # No transaction ties the index to its entry: from here on it is ours, done or not.
+                self._sessions.log(step.label, "started", {**step.details, "outside_transaction": True})
         attempt = _Attempt()
-        with _observed(sessions, watch) as observer:
+        try:
+            self._with_retries(session, transaction, attempt)
+        except (psycopg.Error, KeyboardInterrupt) as error:
+            raise self._failed(self._failure(session, error, attempt)) from error
+
+    def _side_by_side(self, transactions: Sequence[Transaction]) -> None:
+        """Builds the indexes of different tables over several sessions; notes them over the first one."""
+        builds = [transaction for transaction in transactions if transaction.concurrent]
+        notes = {transaction.steps[0].label: transaction for transaction in transactions if not transaction.concurrent}
+        by_table: Dict[Optional[str], List[Transaction]] = {}
+        for build in builds:
+            by_table.setdefault(build.steps[0].table, []).append(build)
+        largest_first = sorted(by_table.values(), key=self._rows, reverse=True)
+        sessions = [connect(self._sessions.dsn) for _ in range(min(self._options.jobs, len(by_table)))]
+        idle = list(sessions)
+        failures: List[BaseException] = []
+
+        def build_all(queue: List[Transaction]) -> None:
+            session = idle.pop()
             try:
-                for statement in transaction.statements:
-                    if statement.step in steps and statement.step != attempt.label:
-                        attempt.label = statement.step or ""
-                        watch.step(steps[attempt.label], numbers[attempt.label], len(numbers))
-                    attempt.committing = statement.sql == "COMMIT;"
-                    cursor = sessions.work.execute(statement.sql)
-                    if statement.noted:
-                        attempt.noted = Noted(*(cursor.fetchone() or (0, 0)))
-                return
+                for build in queue:
+                    if failures:
+                        return
+                    self._one(session, build)
+                    with lock:
+                        self._one(self._sessions.work, notes[build.steps[0].label])
             except BaseException as error:
-                error.__dict__["attempt"] = attempt
-                if not isinstance(error, GIVE_WAY) or sessions.work.broken:
-                    raise
-                sessions.work.execute("ROLLBACK")
-                conflict = error
-        pause = min(LONGEST_PAUSE, options.lock_timeout / 1000 * 2 ** (tries - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-        where = attempt.label or "locking the tables"
-        watch.waiting(where, observer.seen, pause)
-        if time.monotonic() + pause > deadline:
-            who = "; ".join(observer.seen) or "it was gone before it could be seen"
-            conflict.__dict__["given_up"] = (
-                f"no lock within {options.give_up_after / 1000:g} s, {tries} tries ({where}). In the way: {who}"
-            )
-            raise conflict
-        time.sleep(pause)
+                failures.append(error)
+                raise
+            finally:
+                idle.append(session)
 
+        lock = threading.Lock()
+        try:
+            with ThreadPoolExecutor(len(sessions)) as pool:
+                futures: List[Future[None]] = [pool.submit(build_all, queue) for queue in largest_first]
+                try:
+                    for future in futures:
+                        while not future.done():
+                            time.sleep(LOOK_SECONDS / 2)  # Ctrl-C gets through between two looks
+                except KeyboardInterrupt:
+                    for session in sessions:
+                        session.cancel_safe(timeout=5)
+            if failures:
+                raise failures[0]
+        finally:
+            for session in sessions:
+                close(session)
 
-def _failure(error: BaseException, transaction: Transaction, sessions: Sessions) -> Failed:
-    """Rolls back, asks the server what happened, and says so."""
-    attempt: _Attempt = error.__dict__.get("attempt", _Attempt())
-    where = attempt.label or "migrate"
-    if isinstance(error, KeyboardInterrupt):
+    def _rows(self, queue: Sequence[Transaction]) -> int:
+        table = self._plan.found.table(queue[0].steps[0].table or "")
+        return table.rows * len(queue) if table else 0
+
+    # A transaction
+
+    def _with_retries(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
+        deadline = time.monotonic() + self._options.give_up_after / 1000
+        tries = 0
+        while True:
+            tries += 1
+            with self._observed(session) as observer:
+                try:
+                    self._attempt(session, transaction, attempt)
+                except BaseException as error:
+                    self._clear(session, transaction)
+                    if not isinstance(error, GIVE_WAY) or session.broken:
+                        raise
+                    conflict = error
+                else:
+                    return
+            pause = min(LONGEST_PAUSE, self._options.lock_timeout / 1000 * 2 ** (tries - 1))
+            pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that two who give way do not meet again
+            where = attempt.label or "locking the tables"
+            if self._interrupt.asked or time.monotonic() + pause > deadline:
+                who = "; ".join(observer.seen) or "it was gone before it could be seen"
+                conflict.__dict__["given_up"] = (
+                    f"no lock within {self._options.give_up_after / 1000:g} s, {tries} tries ({where}). "
+                    f"In the way: {who}"
+                )
+                raise conflict
+            self._watch.waiting(where, observer.seen, pause)
+            time.sleep(pause)
+
+    def _attempt(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
+        steps = {step.label: step for step in transaction.steps}
+        attempt.label, attempt.noted, attempt.committing = "", None, False
+        for statement in transaction.statements:
+            if statement.step is not None and statement.step != attempt.label:
+                attempt.label = statement.step
+                if attempt.label in steps and attempt.label != self._announced:
+                    self._announced = attempt.label
+                    self._watch.step(steps[attempt.label], self._numbers[attempt.label], len(self._numbers))
+            attempt.committing = statement.sql == "COMMIT;"
+            cursor = session.execute(statement.sql)
+            if statement.noted:
+                attempt.noted = Noted(*(cursor.fetchone() or (0, 0)))
+
+    def _clear(self, session: psycopg.Connection[Any], transaction: Transaction) -> None:
+        """Ends what failed: the transaction, or what an index build outside of one leaves behind."""
+        with suppress(psycopg.Error):
+            if session.info.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN):
+                session.execute("ROLLBACK")
+            if transaction.concurrent:
+                if transaction.mend is not None:
+                    row = session.execute(transaction.mend.done).fetchone()
+                    if row and not row[0]:
+                        session.execute(transaction.mend.statement)
+                for statement in transaction.closing:
+                    session.execute(statement.sql)
+
+    @contextmanager
+    def _observed(self, session: psycopg.Connection[Any]) -> Iterator[_Observer]:
+        observer = _Observer(self._sessions.control, session.info.backend_pid, self._watch)
+        observer.start()
+        try:
+            yield observer
+        finally:
+            observer.stop()
+
+    # The log
+
+    def _log_start(self) -> None:
+        details = {"mode": self._options.mode, "steps": len(self._plan.steps), "user": self._plan.found.user}
+        self._sessions.log(self._plan.operation, "started", details)
+        if self._plan.operation == "migrate":
+            for name in sorted(self._options.skipped_tables | self._options.skipped_indexes):
+                self._sessions.log(name, "skipped", {"reason": "left out on purpose"})
+
+    def _failed(self, failed: Failed) -> Failed:
+        """The failure with its entries in the log: one for the step, one for the run."""
+        failed.online = self._options.online and self._started
+        if not self._started:
+            failed.logged = False
+            return failed
+        details = {"error": failed.message, "sqlstate": failed.sqlstate, "outcome": failed.verdict}
+        operation = self._plan.operation
+        failed.logged = failed.label == operation or self._sessions.log(failed.label, "failed", details)
+        failed.logged = failed.logged and self._sessions.log(operation, "failed", {**details, "step": failed.label})
+        return failed
+
+    def _failure(self, session: psycopg.Connection[Any], error: BaseException, attempt: _Attempt) -> Failed:
+        """What failed, and what the server says became of it."""
         message, sqlstate = "interrupted from the keyboard", ""
-    else:
-        assert isinstance(error, psycopg.Error)
-        message, sqlstate = _in_words(error), error.sqlstate or ""
-        message = error.__dict__.get("given_up", message)
-    with suppress(psycopg.Error):
-        if sessions.work.info.transaction_status != pq.TransactionStatus.IDLE:
-            sessions.work.execute("ROLLBACK")
-    if sessions.work.broken or attempt.committing:
-        verdict = _verdict(attempt.noted, sessions)
-    else:
+        if isinstance(error, psycopg.Error):
+            message, sqlstate = error.__dict__.get("given_up", _in_words(error)), error.sqlstate or ""
         verdict = ROLLED_BACK
-    return Failed(where, message, sqlstate, verdict)
+        if session.broken or attempt.committing:
+            verdict = _verdict(attempt.noted, self._sessions)
+        return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)
 
 
 def _in_words(error: psycopg.Error) -> str:

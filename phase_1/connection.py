@@ -10,6 +10,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import conninfo
 
+from phase_1.problems import ConnectionProblem, Refused
+
 #: What the sessions of the runner are called in ``pg_stat_activity``.
 APPLICATION_NAME = "phase_1"
 
@@ -22,10 +24,6 @@ _SUPABASE = {
     "SUPABASE_SERVICE_ROLE_USER": "user",
     "SUPABASE_SERVICE_ROLE_PASSWORD": "password",
 }
-
-
-class ConnectionProblem(Exception):
-    """The database cannot be reached, or is not named properly. Exit code 2."""
 
 
 def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> str:
@@ -99,14 +97,11 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
     if connection.info.server_version < OLDEST_MAJOR * 10000:
         version = connection.info.parameter_status("server_version")
         connection.close()
-        raise TooOld(
-            f"the server is PostgreSQL {version}; Phase 1 needs {OLDEST_MAJOR} or later: upgrade it first"
+        raise Refused(
+            f"refused: the server is PostgreSQL {version}; Phase 1 needs {OLDEST_MAJOR} or later. Nothing was touched. "
+            "What to do: upgrade the server first."
         )
     return connection
-
-
-class TooOld(Exception):
-    """The server is older than PostgreSQL 12. Preflight refuses: exit code 3."""
 
 
 def _explain(error: psycopg.Error, dsn: str) -> str:

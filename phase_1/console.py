@@ -14,13 +14,10 @@ from rich.text import Text
 from phase_1.apply import Watch
 from phase_1.found import Found
 from phase_1.plan import SECONDS_THAT_HURT, Plan, Step
+from phase_1.problems import NoTerminal
 from phase_1.verify import ERROR, NOTICE, WARNING, Finding, Measured, Report
 
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTICE: "dim"}
-
-
-class NoTerminal(Exception):
-    """There is nobody to ask. Exit code 2."""
 
 
 class Console(Watch):
@@ -32,9 +29,7 @@ class Console(Watch):
 
     def __init__(self, *, as_json: bool = False, aside: bool = False) -> None:
         self.as_json = as_json
-        self._out = RichConsole(
-            file=sys.stderr if as_json or aside else sys.stdout, highlight=False, markup=False
-        )
+        self._out = RichConsole(file=sys.stderr if as_json or aside else sys.stdout, highlight=False, markup=False)
         self._error = RichConsole(stderr=True, highlight=False, markup=False)
         self._progress: Optional[Progress] = None
         self._task: Any = None
@@ -66,9 +61,7 @@ class Console(Watch):
     def finish(self, exit_code: int) -> int:
         """Ends the run: prints the JSON where it was asked for."""
         if self.as_json:
-            sys.stdout.write(
-                json.dumps({"exit_code": exit_code, **self.result}, indent=2, default=str) + "\n"
-            )
+            sys.stdout.write(json.dumps({"exit_code": exit_code, **self.result}, indent=2, default=str) + "\n")
         return exit_code
 
     # What is there
@@ -86,8 +79,7 @@ class Console(Watch):
             for table in found.tables
         }
         self.say(
-            f"Database {found.database}, PostgreSQL {found.version // 10000}.{found.version % 10000}, "
-            f"as {found.user}.",
+            f"Database {found.database}, PostgreSQL {found.version // 10000}.{found.version % 10000}, as {found.user}.",
             "bold",
         )
         self.table(
@@ -131,14 +123,22 @@ class Console(Watch):
     def cost(self, plan: Plan) -> None:
         """What the run will cost, by the planner's estimate of the rows."""
         self.result["cost"] = {"seconds": round(plan.seconds, 1), "index_bytes": plan.index_bytes}
-        self.say(
-            f"It will hold its locks for about {plan.seconds:.1f} s ({plan.rows:,} rows); nobody reads or writes "
-            f"the tenant tables meanwhile. The new indexes take about {size(plan.index_bytes)} of disk, and "
-            "their build about as much again for a while."
-        )
-        if plan.seconds > SECONDS_THAT_HURT:
+        if plan.found.options.online:
             self.say(
-                f"That is more than {SECONDS_THAT_HURT:.0f} s: run it in a maintenance window.",
+                f"It works while the application runs, gives way after {plan.found.options.lock_timeout} ms, and reads "
+                f"about {plan.rows:,} rows."
+            )
+        else:
+            self.say(
+                f"It will hold its locks for about {plan.seconds:.1f} s ({plan.rows:,} rows); nobody reads or writes "
+                "the tenant tables meanwhile."
+            )
+        self.say(
+            f"The new indexes take about {size(plan.index_bytes)} of disk, and their build as much again for a while."
+        )
+        if plan.seconds > SECONDS_THAT_HURT and not plan.found.options.online:
+            self.say(
+                f"That is more than {SECONDS_THAT_HURT:.0f} s: use --online, or run it in a maintenance window.",
                 "yellow",
             )
 
@@ -170,9 +170,7 @@ class Console(Watch):
         """A small table."""
         if not rows:
             return
-        made = RichTable(
-            title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold"
-        )
+        made = RichTable(title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold")
         for number, column in enumerate(columns):
             numeric = number and all(row[number][:1].isdigit() for row in rows)
             made.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -224,11 +222,15 @@ class Console(Watch):
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=share)
 
-    def waiting(self, label: str, blockers: List[str], pause: float) -> None:
+    def waiting(self, label: str, blockers: Sequence[str], pause: float) -> None:
         """A lock was not to be had."""
         self._end_bar()
         who = "; ".join(blockers) or "nobody in sight any more"
         self.say(f"{label}: gave way, trying again in {pause:.1f} s. In the way: {who}", "yellow")
+
+    def stopping(self) -> None:
+        """Ctrl-C was heard."""
+        self.say("Stopping after the statement that is under way; Ctrl-C again cancels it.", "yellow")
 
     def finished(self) -> None:
         """The bars come to rest."""

@@ -99,14 +99,14 @@ class Found:
             "lock_timeout": f"{self.options.lock_timeout}ms",
             "no_transaction_timeout": "0" if self.version >= 170000 else None,
             "connection_check": "'1s'" if self.connection_check else None,
+            "default_connection_check": "DEFAULT" if self.connection_check else None,
+            "concurrently_timeout": f"{self.options.concurrently_timeout}ms",
             "advisory_lock": str(ADVISORY_LOCK),
-            "concurrently": "",
+            "concurrently": "CONCURRENTLY" if self.options.online else "",
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
             "gen_random_uuid": self.uuid_function,
-            "organizations": "public.organizations"
-            if self.organizations
-            else "(SELECT NULL::uuid AS id WHERE FALSE)",
+            "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
             "api_roles": denied if roles else None,
@@ -121,9 +121,7 @@ class Found:
             "tables_wanted": rows(
                 [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
             ),
-            "tables_found": rows(
-                [(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3
-            ),
+            "tables_found": rows([(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3),
             "indexes_wanted": rows(
                 [
                     (text(i.name), text(i.table), array(list(self.columns(i))), array(_literals(i)))
@@ -155,20 +153,23 @@ class Found:
         elif each == "batch of users":
             yield {"table": "users"}
         else:
-            wanted = {
-                "table": lambda table: True,
-                "table with client_id": lambda table: table.client_id,
-                "batch of a table with client_id": lambda table: table.client_id,
-                "table with NULL in client_id": lambda table: table.client_id_nullable,
-                "table with row security": lambda table: table.row_security and self.api_roles,
-            }[each]
             for table in self.tables:
-                if wanted(table):
+                if self._is(table, each):
                     yield {
                         "table": table.name,
                         "foreign_key": f"{table.name}_client_id_fkey",
                         "time_column": table.time_column or TIME,
                     }
+
+    def _is(self, table: FoundTable, each: str) -> bool:
+        """Whether a section with that ``each`` is run for the table."""
+        return {
+            "table": True,
+            "table with client_id": table.client_id,
+            "batch of a table with client_id": table.client_id,
+            "table with NULL in client_id": table.client_id_nullable,
+            "table with row security": table.row_security and bool(self.api_roles),
+        }[each]
 
 
 def text(value: Optional[str]) -> str:

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
 
 from phase_1.inventory import TABLES, TIME
+from phase_1.problems import UsageProblem
 
 TRANSACTIONAL, ONLINE = "transactional", "online"
-
-#: Exit codes; ``--help`` says what they mean.
-DONE, FAILED, USAGE, REFUSED, VIOLATIONS, STOPPED, OCCUPIED = range(7)
 
 _EXITS = """\
 exit codes:
@@ -25,10 +23,6 @@ exit codes:
   6  another runner is at work
 """
 _DURATION = re.compile(r"(\d+)\s*(ms|s|min)")
-
-
-class UsageProblem(Exception):
-    """The command line cannot be meant. Exit code 2."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class Options:
     skipped_indexes: FrozenSet[str] = frozenset()
     lock_timeout: int = 500
     give_up_after: int = 120_000
+    concurrently_timeout: int = 600_000
+    jobs: int = 1
     grantees: Tuple[str, ...] = ()
     purge_log: bool = False
     json: bool = False
@@ -76,16 +72,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument(
-        "--dsn", help="the database; else DATABASE_URL, SUPABASE_DB_*, or libpq's PG* and .pgpass"
-    )
+    made.add_argument("--dsn", help="the database; else DATABASE_URL, SUPABASE_DB_*, or libpq's PG* and .pgpass")
     action = made.add_mutually_exclusive_group()
     action.add_argument("--rollback", action="store_true", help="take Phase 1 back; its data is lost")
     action.add_argument("--verify", action="store_true", help="check a migrated database; reads only")
     action.add_argument("--status", action="store_true", help="say what is done and what is not; reads only")
     action.add_argument("--demo", action="store_true", help="show it all on a server of its own")
+    made.add_argument("--dry-run", action="store_true", help="print the SQL that would run, as a script for psql")
     made.add_argument(
-        "--dry-run", action="store_true", help="print the SQL that would run, as a script for psql"
+        "--online", action="store_true", help="in short transactions, while the application runs; can be resumed"
     )
     made.add_argument("--force", action="store_true", help="ask nothing; roll back other clients' rows too")
     made.add_argument(
@@ -101,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "--lock-timeout",
         type=_milliseconds,
         metavar="500ms",
-        help="how long to wait for a lock before giving way (500ms)",
+        help="how long to wait for a lock before giving way (500ms, online 200ms)",
     )
     made.add_argument(
         "--give-up-after",
@@ -110,6 +105,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="2min",
         help="how long to go on trying to get a lock (2min)",
     )
+    made.add_argument(
+        "--concurrently-timeout",
+        type=_milliseconds,
+        default=600_000,
+        metavar="10min",
+        help="how long an online index build may wait for older transactions to end (10min)",
+    )
+    made.add_argument("--jobs", type=int, default=1, metavar="N", help="online: build indexes of N tables side by side")
     made.add_argument(
         "--grant-execute-to", action="append", default=[], metavar="ROLE", help="who may call the functions"
     )
@@ -121,20 +124,18 @@ def parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> Options:
     """The options of a command line. Raises UsageProblem, with a message that says what there is instead."""
     given = parser().parse_args(arguments)
-    action = next(
-        (name for name in ("rollback", "verify", "status", "demo") if getattr(given, name)), "migrate"
-    )
+    action = next((name for name in ("rollback", "verify", "status", "demo") if getattr(given, name)), "migrate")
     if given.purge_log and action != "rollback":
         raise UsageProblem("--purge-log goes with --rollback")
+    if given.jobs < 1:
+        raise UsageProblem(f"--jobs {given.jobs}: give the number of connections that build indexes, 1 or more")
+    if given.jobs > 1 and not given.online:
+        raise UsageProblem("--jobs goes with --online: one transaction cannot work side by side")
     if given.dry_run and action not in ("migrate", "rollback"):
-        raise UsageProblem(
-            f"--dry-run goes with a migration or --rollback; --{action} changes nothing anyway"
-        )
+        raise UsageProblem(f"--dry-run goes with a migration or --rollback; --{action} changes nothing anyway")
     skipped = _known(given.skip_table, [table.name for table in TABLES], "--skip-table")
     if "users" in skipped:
-        raise UsageProblem(
-            "--skip-table users: memberships and functions are built on users; it cannot be left out"
-        )
+        raise UsageProblem("--skip-table users: memberships and functions are built on users; it cannot be left out")
     return Options(
         action=action,
         dsn=given.dsn,
@@ -145,8 +146,11 @@ def parse(arguments: Sequence[str]) -> Options:
         skipped_indexes=_known(
             given.skip_index, [index.name for table in TABLES for index in table.indexes], "--skip-index"
         ),
-        lock_timeout=given.lock_timeout or 500,
+        online=given.online,
+        lock_timeout=given.lock_timeout or (200 if given.online else 500),
         give_up_after=given.give_up_after,
+        concurrently_timeout=given.concurrently_timeout,
+        jobs=given.jobs,
         grantees=tuple(given.grant_execute_to),
         purge_log=given.purge_log,
         json=given.json,
@@ -167,9 +171,7 @@ def _columns(given: List[str]) -> Dict[str, str]:
     for text in given:
         match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text)
         if not match or match[2] != TIME:
-            raise UsageProblem(
-                f"--column {text}: write it as TABLE.{TIME}=ACTUAL, e.g. uploads.{TIME}=received_at"
-            )
+            raise UsageProblem(f"--column {text}: write it as TABLE.{TIME}=ACTUAL, e.g. uploads.{TIME}=received_at")
         if match[1] not in timed:
             raise UsageProblem(
                 f"--column {text}: {match[1]} has no index on a time column; there are {', '.join(timed)}"

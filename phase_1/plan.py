@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import psycopg
 
@@ -14,7 +14,7 @@ from phase_1.scripts import Section, Value, identifier, read
 SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
 
 #: Sections that are parts of other steps.
-_PARTS = ("transaction", "run", "note")
+_PARTS = ("transaction", "statement outside of a transaction", "run", "note")
 
 #: How long the transactional mode holds its locks for each row of the tenant tables, in seconds: index
 #: builds and validations of all tables over their rows, measured on 1 to 5 million rows.
@@ -46,6 +46,11 @@ class Step:
     details: Dict[str, Any]
 
     @property
+    def concurrent(self) -> bool:
+        """Whether its statement cannot be in a transaction."""
+        return any(" CONCURRENTLY " in statement for statement in self.statements)
+
+    @property
     def table(self) -> Optional[str]:
         """The tenant table that the step works on, if it is one."""
         name = self.values.get("table")
@@ -53,13 +58,26 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Mend:
+    """How to clear away what an interrupted build leaves: the query that says it is clear, and the statement."""
+
+    done: str
+    statement: str
+
+
+@dataclass(frozen=True)
 class Transaction:
-    """Statements that are committed together."""
+    """Statements that are committed together, or that cannot be in a transaction at all."""
 
     statements: Tuple[Statement, ...]
     steps: Tuple[Step, ...]
     #: Whether what happens in it can be noted in the log (not while the log is being created).
     logged: bool = True
+    #: Whether it is a statement with CONCURRENTLY, which PostgreSQL commits piece by piece.
+    concurrent: bool = False
+    #: What puts the settings of the session back, run even if the statement fails.
+    closing: Tuple[Statement, ...] = ()
+    mend: Optional[Mend] = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,7 @@ class Plan:
     @property
     def rows(self) -> int:
         """Rows that are read while locks are held, by the planner's estimate."""
-        reading = {
-            step.table for step in self.steps if step.section.name in ("create_index", "fill_client_id")
-        }
+        reading = {step.table for step in self.steps if step.section.name in ("create_index", "fill_client_id")}
         return sum(table.rows for table in self.found.tables if table.name in reading)
 
     @property
@@ -195,15 +211,11 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
                 )
                 continue
             former = (details or {}).get("former_default")
-            extra: Dict[str, Value] = {
-                "former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"
-            }
+            extra: Dict[str, Value] = {"former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"}
             step = _step(connection, found, section, {**values, **extra}, undone)
             if step is not None:
                 steps.append(step)
-    return Plan(
-        "rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks)
-    )
+    return Plan("rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks))
 
 
 def _step(
@@ -235,9 +247,7 @@ def _step(
     labels = [label(name, values) for name in undone]
     if labels:
         details["undoes"] = labels
-    statements = [
-        statement for batch in batches for statement in section.render(found.values(**{**values, **batch}))
-    ]
+    statements = [statement for batch in batches for statement in section.render(found.values(**{**values, **batch}))]
     return Step(label(section.name, values), section, values, tuple(statements), details)
 
 
@@ -246,46 +256,103 @@ def _any(connection: psycopg.Connection[Any], table: str, condition: str) -> boo
     return bool(row and row[0])
 
 
-def _transactions(
-    operation: str, found: Found, scripts: Scripts, steps: List[Step]
-) -> Tuple[Transaction, ...]:
-    """The steps in one transaction; the log, which has to survive it, is created in one of its own."""
-    if not steps:
-        return ()
+class _Assembly:
+    """Puts steps into transactions: what opens one, what notes that a step was done, what ends it."""
 
-    def part(name: str, **values: Value) -> List[Statement]:
-        return [Statement(sql) for sql in scripts.by_name[name].render(found.values(**values))]
+    def __init__(self, found: Found, scripts: Scripts) -> None:
+        self._found = found
+        self._scripts = scripts
 
-    def note(step: str, details: Dict[str, Any]) -> Statement:
-        [sql] = scripts.by_name["note"].render(found.values(operation=step, details=journal.as_json(details)))
-        return Statement(sql, step, noted=True)
+    def part(self, name: str, **values: Value) -> List[Statement]:
+        return [Statement(sql) for sql in self._scripts.by_name[name].render(self._found.values(**values))]
+
+    def note(self, operation: str, details: Dict[str, Any]) -> Statement:
+        values = self._found.values(operation=operation, details=journal.as_json(details))
+        [sql] = self._scripts.by_name["note"].render(values)
+        return Statement(sql, operation, noted=True)
 
     def transaction(
-        steps: List[Step], opening: List[Statement], closing: List[Statement], logged: bool = True
+        self,
+        steps: Iterable[Step],
+        statements: Iterable[Statement],
+        opening: Iterable[Statement] = (),
+        logged: bool = True,
     ) -> Transaction:
-        statements = [Statement("BEGIN;"), *part("settings"), *part("one_at_a_time"), *opening]
+        begin = [Statement("BEGIN;"), *self.part("settings"), *self.part("one_at_a_time"), *opening]
+        return Transaction((*begin, *statements, Statement("COMMIT;")), tuple(steps), logged)
+
+    def mend(self, step: Step) -> Optional[Mend]:
+        if step.section.name != "create_index":
+            return None
+        section, values = self._scripts.by_name["drop_invalid_index"], self._found.values(**step.values)
+        [statement] = section.render(values)
+        return Mend(section.render_header("done", values), statement)
+
+    def statements(self, step: Step) -> List[Statement]:
+        """The statements of a step, with the note that it was done; what drops the log cannot be noted."""
+        made = [Statement(sql, step.label) for sql in step.statements]
+        return made if _drops_the_log(step) else [*made, self.note(step.label, step.details)]
+
+    def transactional(self, operation: str, steps: List[Step]) -> Iterator[Transaction]:
+        """All in one, with every lock taken first; the log, which has to survive it, in one of its own."""
+        creating = [step for step in steps if step.section.name == "create_migration_log"]
+        others = [step for step in steps if step not in creating]
+        for step in creating:
+            yield self.transaction([step], self.statements(step), logged=False)
+        if not others:
+            return
+        touched = {step.table for step in others}
+        locked = [table.qualified for table in self._found.tables if table.name in touched]
+        opening = self.part("lock_tables", tables=", ".join(locked)) if locked else []
+        ending = [step for step in others if _drops_the_log(step)]
+        statements = [statement for step in others if step not in ending for statement in self.statements(step)]
+        statements.append(self.note(operation, summary(self._found)))
+        statements += [statement for step in ending for statement in self.statements(step)]
+        yield self.transaction(others, statements, opening)
+
+    def online(self, operation: str, steps: List[Step]) -> Iterator[Transaction]:
+        """Each step in a short one of its own, each batch too, and CONCURRENTLY in none."""
+        ending = [step for step in steps if _drops_the_log(step)]
         for step in steps:
-            statements += [Statement(sql, step.label) for sql in step.statements]
-            if step.section.header("undoes") != "create_migration_log":
-                statements.append(note(step.label, step.details))
-        return Transaction((*statements, *closing, Statement("COMMIT;")), tuple(steps), logged)
+            if step in ending:
+                continue
+            if step.concurrent:
+                before, after = self.part("settings_of_the_session"), self.part("settings_put_back")
+                building = [Statement(sql, step.label) for sql in step.statements]
+                yield Transaction(
+                    (*before, *building, *after),
+                    (step,),
+                    concurrent=True,
+                    closing=tuple(after),
+                    mend=self.mend(step),
+                )
+                yield self.transaction([step], [self.note(step.label, step.details)])
+            elif step.section.header("each").startswith("batch"):
+                *first, last, note = self.statements(step)
+                for statement in first:
+                    yield self.transaction([step], [statement])
+                yield self.transaction([step], [last, note])
+            else:
+                logged = step.section.name != "create_migration_log"
+                yield self.transaction([step], self.statements(step), logged=logged)
+        yield self.transaction([], [self.note(operation, summary(self._found))])
+        for step in ending:
+            yield self.transaction([step], self.statements(step))
 
-    creating = [step for step in steps if step.section.name == "create_migration_log"]
-    others = [step for step in steps if step not in creating]
-    closing = [] if _drops_the_log(others) else [note(operation, _summary(found))]
-    made = [transaction(creating, [], [], logged=False)] if creating else []
-    if others:
-        locked = [table.qualified for table in found.tables if table.name in {step.table for step in others}]
-        opening = part("lock_tables", tables=", ".join(locked)) if locked else []
-        made.append(transaction(others, opening, closing))
-    return tuple(made)
+
+def _transactions(operation: str, found: Found, scripts: Scripts, steps: List[Step]) -> Tuple[Transaction, ...]:
+    if not steps:
+        return ()
+    assembly = _Assembly(found, scripts)
+    assemble = assembly.online if found.options.online else assembly.transactional
+    return tuple(assemble(operation, steps))
 
 
-def _drops_the_log(steps: List[Step]) -> bool:
-    return any(step.section.name == "drop_migration_log" for step in steps)
+def _drops_the_log(step: Step) -> bool:
+    return step.section.name == "drop_migration_log"
 
 
-def _summary(found: Found) -> Dict[str, Any]:
+def summary(found: Found) -> Dict[str, Any]:
     """What the log keeps of the run as a whole."""
     return {
         "mode": found.options.mode,

@@ -100,9 +100,7 @@ def ask(connection: psycopg.Connection[Any], found: Found, stage: str) -> List[F
     return findings
 
 
-def _ask_one(
-    connection: psycopg.Connection[Any], section: Section, values: Mapping[str, Value]
-) -> Iterator[Finding]:
+def _ask_one(connection: psycopg.Connection[Any], section: Section, values: Mapping[str, Value]) -> Iterator[Finding]:
     [query] = section.render(values)
     try:
         with connection.transaction():  # a savepoint: a check that fails does not end the others

@@ -26,6 +26,27 @@ SET LOCAL idle_in_transaction_session_timeout = '3s';
 SET LOCAL transaction_timeout = :no_transaction_timeout;
 SET LOCAL client_connection_check_interval = :connection_check;
 
+-- name: settings_of_the_session
+-- does: The same for a statement that cannot be in a transaction. What it waits for, every older
+--       transaction of the database, keeps nobody else waiting: the limit is its own.
+-- lock: none
+-- for: no time
+-- each: statement outside of a transaction
+SET search_path = '';
+SET lock_timeout = :'concurrently_timeout';
+SET statement_timeout = 0;
+SET client_connection_check_interval = :connection_check;
+
+-- name: settings_put_back
+-- does: Puts them back.
+-- lock: none
+-- for: no time
+-- each: statement outside of a transaction
+RESET search_path;
+RESET lock_timeout;
+RESET statement_timeout;
+SET client_connection_check_interval = :default_connection_check;
+
 -- name: one_at_a_time
 -- does: Keeps a second run of Phase 1 out for the length of the transaction.
 -- lock: an advisory lock

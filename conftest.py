@@ -3,4 +3,5 @@
 pytest_plugins = [
     "tests.plugins.server",
     "tests.plugins.database",
+    "tests.plugins.certificate",
 ]

@@ -325,9 +325,7 @@ def load(
     autocommit (ValueError otherwise); it sets the visibility map, as autovacuum has in a database in use.
     """
     _known(variant)
-    if vacuum and not (
-        connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE
-    ):
+    if vacuum and not (connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE):
         raise ValueError("VACUUM needs a connection in autocommit, outside of a transaction")
     uploads = max(3, sales // 200) if uploads is None else uploads
     rows = Rows(

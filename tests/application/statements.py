@@ -130,8 +130,7 @@ def _common(uploaded: str, logged: str) -> tuple[Statement, ...]:
         # Inserts without a column list: the new column must be the last, and have a default --------------
         Statement(
             "positional_insert_email_log",
-            "INSERT INTO public.email_logs VALUES"
-            f" ({_NEW_ID}, 'ops@example.com', NULL, 'sent', now(), now())",
+            f"INSERT INTO public.email_logs VALUES ({_NEW_ID}, 'ops@example.com', NULL, 'sent', now(), now())",
         ),
         Statement(
             "positional_insert_processing_log",
@@ -144,8 +143,7 @@ def _common(uploaded: str, logged: str) -> tuple[Statement, ...]:
         ),
         Statement(
             "positional_insert_upload",
-            "INSERT INTO public.uploads VALUES"
-            f" ({_NEW_ID}, NULL, '売上.xlsx', 1, 'completed', 0, NULL, now(), now())",
+            f"INSERT INTO public.uploads VALUES ({_NEW_ID}, NULL, '売上.xlsx', 1, 'completed', 0, NULL, now(), now())",
         ),
         # Upserts -----------------------------------------------------------------------------------------
         Statement(
@@ -252,8 +250,7 @@ def _common(uploaded: str, logged: str) -> tuple[Statement, ...]:
         # COPY --------------------------------------------------------------------------------------------
         Statement(
             "copy_sales_with_a_column_list",
-            "COPY public.sellout_entries2 (product_ean, reseller, year, month, quantity, sales_eur)"
-            " FROM STDIN",
+            "COPY public.sellout_entries2 (product_ean, reseller, year, month, quantity, sales_eur) FROM STDIN",
             copy_rows=(
                 ("4006381333931", "Ørsted Boghandel", 2026, 3, 2, "9.98"),
                 (None, None, 2026, 3, 1, None),
@@ -341,9 +338,7 @@ _DEPLOYED = (
 #: For each variant what its application says. None of them names the new column; none may notice it.
 OLD_STATEMENTS: dict[str, tuple[Statement, ...]] = {"founding": _FOUNDING, "deployed": _DEPLOYED}
 
-_LOG_COLUMNS = (
-    "id uuid, recipient text, subject text, status text, sent_at timestamptz, created_at timestamptz"
-)
+_LOG_COLUMNS = "id uuid, recipient text, subject text, status text, sent_at timestamptz, created_at timestamptz"
 
 #: One list is enough: email_logs is the same in both variants.
 BREAKING: tuple[Breaking, ...] = (
@@ -404,9 +399,7 @@ BREAKING: tuple[Breaking, ...] = (
         ),
     ),
     Breaking(
-        Statement(
-            "sql_function_returns_table_from_star", "SELECT * FROM public.mail_log()", returns_rows=True
-        ),
+        Statement("sql_function_returns_table_from_star", "SELECT * FROM public.mail_log()", returns_rows=True),
         "42P13",
         setup=(
             f"CREATE FUNCTION public.mail_log() RETURNS TABLE ({_LOG_COLUMNS}) LANGUAGE sql"

@@ -53,7 +53,7 @@ class Database:
         return f"<Database {self.name}, {self.variant}>"
 
     def dsn(self, user: str | None = None) -> str:
-        """Return the URI for the superuser, or for a role of the application."""
+        """The URI for the superuser, or for a role of the application; it holds the password."""
         return self.server.dsn(self.name, user)
 
     @property
@@ -64,23 +64,23 @@ class Database:
     def connect(
         self, user: str | None = None, *, autocommit: bool = True, **parameters: Any
     ) -> psycopg.Connection[Row]:
-        """Connect as the superuser, or as a role of the application; closed at the latest with the test."""
+        """A connection as the superuser, or as a role of the application; closed at the latest with the test."""
         connection = self.server.connect(self.name, user, autocommit=autocommit, **parameters)
         self._connections.append(connection)
         return connection
 
     def query(self, statement: str, *parameters: Any) -> list[Row]:
-        """Return the rows of a query, run as the superuser over a connection of its own."""
+        """The rows of a query, run as the superuser over a connection of its own."""
         with self._briefly() as connection:
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
     def execute(self, statements: str) -> None:
-        """Run statements as the superuser over a connection of its own."""
+        """Runs statements as the superuser over a connection of its own."""
         with self._briefly() as connection:
             connection.execute(statements.encode())
 
     def checksum(self, tables: Iterable[str] | None = None) -> dict[str, tuple[int, str]]:
-        """Return for each table the number of its rows and an MD5 over them, in an order of its own.
+        """For each table the number of its rows, and an MD5 over all of them in an order that is always the same.
 
         The column ``client_id`` is left out, and without ``tables`` so are the tables that Phase 1 creates:
         the result is the same before and after the migration. Tables of ``public`` go by their bare name.
@@ -92,7 +92,7 @@ class Database:
         return {table: (rows[0][0], rows[0][1]) for table, rows in self._each(statement, tables)}
 
     def rows_with_xmin(self, tables: Iterable[str] | None = None) -> dict[str, list[Row]]:
-        """Return for each table the place, the creating transaction and an MD5 of every row.
+        """For each table the place, the creating transaction and an MD5 of every row.
 
         Equal before and after means that no row was written again, not even with the same content. The
         tables and columns are those of :meth:`checksum`.
@@ -101,7 +101,7 @@ class Database:
         return dict(self._each(statement, tables))
 
     def dump(self) -> str:
-        """Return the schema as ``pg_dump`` writes it, without the lines that differ from run to run."""
+        """The schema as ``pg_dump`` writes it, without the lines that differ from run to run."""
         done = subprocess.run(
             [
                 client_program("pg_dump"),
@@ -120,10 +120,10 @@ class Database:
         return "".join(line for line in lines if not line.startswith(_VOLATILE))
 
     def drop(self) -> None:
-        """Close the connections of the test and drop the database, whoever else is connected."""
+        """Closes the connections of the test and drops the database, whoever else is connected."""
         for connection in self._connections:
             connection.close()
-        with self.server.connect(application_name="suite") as connection:
+        with self.server.connect(self.server.database, application_name="suite") as connection:
             _drop_database(self.server, connection, self.name)
 
     def _briefly(self) -> psycopg.Connection[Row]:
@@ -153,7 +153,7 @@ class Database:
             }
             for name in (name for name in found if name not in NEW_TABLES) if tables is None else tables:
                 schema, table, columns = found[name]
-                query = sql.SQL(statement).format(  # type: ignore[arg-type] # both statements are above
+                query = sql.SQL(statement).format(
                     columns=sql.SQL(", ").join(map(sql.Identifier, columns or [])),
                     table=sql.Identifier(schema, table),
                 )
@@ -167,7 +167,7 @@ class Templates:
     """
 
     def __init__(self, server: Server) -> None:
-        """Create the application's roles, unless they are there."""
+        """Creates the application's roles, unless they are there."""
         self.server = server
         # What a killed session leaves behind on somebody's server can be told by its name.
         self._prefix = f"phase1_{os.getpid():x}_{secrets.token_hex(2)}"
@@ -181,14 +181,14 @@ class Templates:
         _create_roles(server)
 
     def clone(self, kind: str) -> Database:
-        """Make a database like the template of that kind; the caller drops it."""
+        """A new database like the template of that kind; the caller drops it."""
         self._clones += 1
         name = f"{self._prefix}_{self._clones}"
         self._create_database(name, self._template(kind))
         return Database(self.server, name, kind.partition("-")[0])
 
     def close(self) -> None:
-        """Drop every database of the session, and the roles once no other session uses them.
+        """Drops every database of the session, and the roles unless another session uses them.
 
         Nothing happens on a server that ends with the session anyway.
         """
@@ -233,7 +233,7 @@ class Templates:
         strategy = " STRATEGY file_copy" if self.server.major >= 15 else ""
         with closing(self._connect()) as connection:
             connection.execute(
-                sql.SQL(f"CREATE DATABASE {{}} TEMPLATE {{}} {strategy}").format(  # type: ignore[arg-type] # above
+                sql.SQL(f"CREATE DATABASE {{}} TEMPLATE {{}} {strategy}").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
@@ -244,12 +244,12 @@ class Templates:
 
 
 def _migrate(database: Database) -> None:
-    """Run Phase 1 as the owner of the tables, in this process."""
-    from phase_1 import cli  # noqa: PLC0415 - a runner that cannot be imported fails only who needs it
+    """Runs Phase 1 as the owner of the tables, in this process."""
+    import migrate  # noqa: PLC0415 - a runner that cannot be imported fails only who needs it
 
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
-        status = cli.main(["--dsn", database.owner_dsn, "--force"])
+        status = migrate.main(["--dsn", database.owner_dsn, "--force"])
     if status:
         raise RuntimeError(f"the migration of {database} ended with {status}:\n{output.getvalue()}")
 
@@ -257,7 +257,7 @@ def _migrate(database: Database) -> None:
 def _require_superuser(connection: psycopg.Connection[Row]) -> None:
     if connection.info.parameter_status("is_superuser") != "on":
         pytest.fail(
-            f"--dsn: {connection.info.user} is no superuser, and cannot make databases and roles of all kinds",
+            f"--dsn: {connection.info.user} is no superuser: it cannot make the databases and roles",
             pytrace=False,
         )
 
@@ -269,9 +269,7 @@ def _create_roles(server: Server) -> None:
         connection.execute(application.ROLES.read_bytes())
         for role in sorted(_roles(connection) - before):
             # The mark tells at the end, or to the next session, which roles were not here before.
-            connection.execute(
-                sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(_MARK))
-            )
+            connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(_MARK)))
 
 
 def _roles(connection: psycopg.Connection[Row]) -> set[str]:
@@ -307,13 +305,13 @@ def _drop_database(server: Server, connection: psycopg.Connection[Row], name: st
 
 @pytest.fixture(params=application.VARIANTS)
 def variant(request: pytest.FixtureRequest) -> str:
-    """Name the application that is in the database: each test that uses it runs once for either."""
+    """The application that is in the database; whatever uses it runs once for either."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def templates(server: Server) -> Iterator[Templates]:
-    """Clone databases of any kind: ``templates.clone("deployed-empty")``."""
+    """Databases of any kind: ``templates.clone("deployed-empty")``."""
     made = Templates(server)
     yield made
     made.close()
@@ -321,25 +319,25 @@ def templates(server: Server) -> Iterator[Templates]:
 
 @pytest.fixture
 def database(templates: Templates, variant: str) -> Iterator[Database]:
-    """Provide the application with a few hundred rows, before the migration."""
+    """The application with a few hundred rows, before the migration."""
     yield from _clone(templates, variant)
 
 
 @pytest.fixture
 def migrated(templates: Templates, variant: str) -> Iterator[Database]:
-    """Provide the application with a few hundred rows, after the migration."""
+    """The application with a few hundred rows, after the migration."""
     yield from _clone(templates, f"{variant}-migrated")
 
 
 @pytest.fixture
 def large(templates: Templates, variant: str) -> Iterator[Database]:
-    """Provide the application with a hundred thousand sales, before the migration."""
+    """The application with a hundred thousand sales, before the migration."""
     yield from _clone(templates, f"{variant}-large")
 
 
 @pytest.fixture
 def large_migrated(templates: Templates, variant: str) -> Iterator[Database]:
-    """Provide the application with a hundred thousand sales, after the migration."""
+    """The application with a hundred thousand sales, after the migration."""
     yield from _clone(templates, f"{variant}-large-migrated")
 
 

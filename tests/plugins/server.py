@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.support import embedded
 
@@ -121,7 +123,7 @@ class Server:
             self._password = info.password
         # What else it takes to get there, such as sslmode. As given: what libpq makes of it holds parameters
         # that an older psql does not know.
-        given = psycopg.conninfo.conninfo_to_dict(superuser_dsn)
+        given = conninfo_to_dict(superuser_dsn)
         known = {"host", "port", "user", "dbname", "password"}
         self._parameters = {name: str(value) for name, value in given.items() if name not in known}
 
@@ -184,6 +186,14 @@ class Server:
         """A connection as the superuser, or as ``user``; the caller closes it."""
         return psycopg.connect(self.dsn(dbname, user, password), autocommit=autocommit, **parameters)
 
+    def seen_at(self, host: str, port: int) -> Server:
+        """The same server by way of another address, where there is no TLS."""
+        other = copy.copy(self)
+        other.host, other.port = host, port
+        other._parameters = {**self._parameters, "sslmode": "disable"}
+        other._parameters.pop("hostaddr", None)
+        return other
+
     def log_text(self) -> str:
         """Everything the server has logged; raises NotImplementedError for one that somebody else started."""
         return self._own_instance().log_text()
@@ -238,9 +248,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if worker_input is not None:
         config.stash[_CHOICE] = Choice(**worker_input["server_choice"])
     elif not config.option.collectonly:
-        config.stash[_CHOICE] = choose(
-            dsn=config.option.dsn, pg=config.option.pg, image=config.option.pg_image
-        )
+        config.stash[_CHOICE] = choose(dsn=config.option.dsn, pg=config.option.pg, image=config.option.pg_image)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -340,20 +348,19 @@ def choose(*, dsn: str | None, pg: str | None, image: str | None) -> Choice:
         why = " ".join(([f"--pg {pg}"] if pg else []) + ([f"--pg-image {image}"] if image else []))
         return Choice("docker", why or "a Docker engine answers", wanted, version)
     if asked:
-        raise pytest.UsageError(
-            f"{reason}; start Docker or make the image available, or use --pg embedded or --dsn"
-        )
+        raise pytest.UsageError(f"{reason}; start Docker or make the image available, or use --pg embedded or --dsn")
     return _choose_embedded(reason)
 
 
 def _choose_running(dsn: str) -> Choice:
     try:
-        psycopg.conninfo.conninfo_to_dict(dsn)
+        conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         # The driver's message would repeat the string, and the password with it.
-        raise pytest.UsageError(
-            "--dsn: neither a URI nor keywords and values that libpq understands"
-        ) from None
+        raise pytest.UsageError("--dsn: neither a URI nor keywords and values that libpq understands") from None
+    if _password_is_ambiguous(dsn):
+        # libpq would take the rest of the password for the host, and print that.
+        raise pytest.UsageError("--dsn: percent-encode the special characters of the password, such as @ : /")
     try:
         server = Server(Choice("dsn", "--dsn"), dsn)
     except psycopg.OperationalError as error:
@@ -362,6 +369,13 @@ def _choose_running(dsn: str) -> Choice:
     if server.major < int(MAJORS[0]):
         raise pytest.UsageError(f"--dsn: PostgreSQL {server.version} is older than {MAJORS[0]}")
     return Choice("dsn", "--dsn", version=server.version, dsn=dsn)
+
+
+def _password_is_ambiguous(dsn: str) -> bool:
+    """Whether libpq sees another password in a URI than whoever wrote it."""
+    credentials, at, _ = dsn.partition("://")[2].rpartition("@")
+    _, colon, password = credentials.partition(":")
+    return bool(at and colon) and unquote(password) != conninfo_to_dict(dsn).get("password")
 
 
 def _choose_embedded(reason: str) -> Choice:

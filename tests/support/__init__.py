@@ -1,0 +1,1 @@
+"""What the tests stand on: servers, and what gets between them and a client."""

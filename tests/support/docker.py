@@ -24,11 +24,10 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 # when testcontainers is imported, hence this line above that one.
 os.environ.setdefault("TC_POOLING_INTERVAL", "0.1")
 
-# docker has no type information.
-import docker.errors  # noqa: E402
-import requests.exceptions  # noqa: E402
-from testcontainers.community.postgres import PostgresContainer  # noqa: E402
-from testcontainers.core.docker_client import DockerClient  # noqa: E402
+import docker.errors  # type: ignore[import-untyped] # there are no types for it
+import requests.exceptions
+from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.docker_client import DockerClient
 
 _PING_TIMEOUT = 5  # seconds; an engine that is there answers in milliseconds
 _START_TIMEOUT = 60.0  # seconds
@@ -41,7 +40,7 @@ _REMOVE = (
 logging.getLogger("testcontainers").setLevel(logging.WARNING)
 
 
-class DockerUnavailable(RuntimeError):  # noqa: N818 - it is a state of the machine, not an error of its own
+class DockerUnavailable(RuntimeError):
     """A container cannot be had here; the message says why in one line."""
 
 
@@ -77,9 +76,7 @@ def require_image(image: str, seconds: float) -> None:
         tag = None if ":" in image.rpartition("/")[2] or "@" in image else "latest"
         for progress in client.api.pull(image, tag=tag, stream=True, decode=True):
             if "error" in progress:
-                raise ImageUnavailable(
-                    f"the image {image} cannot be pulled: {_first_line(progress['error'])}"
-                )
+                raise ImageUnavailable(f"the image {image} cannot be pulled: {_first_line(progress['error'])}")
             if time.monotonic() > deadline:
                 raise ImageUnavailable(f"the image {image} is not pulled within {seconds:.0f} s")
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
@@ -100,12 +97,13 @@ class Container:
         self.image = image
         self.password = secrets.token_urlsafe(16)
         self._creator = os.getpid()
-        self._watchdog: Watchdog | None = None
+        # By name, so that it can watch before there is an id.
+        self.name = f"phase_1_{secrets.token_hex(6)}"
+        self._watchdog = Watchdog([sys.executable, "-c", _REMOVE, self.name])
         options = [f"-c{name}={value}" for name, value in {**SETTINGS, **(settings or {})}.items()]
         self._container = (
-            PostgresContainer(
-                image, username="postgres", password=self.password, dbname="postgres", driver=None
-            )
+            PostgresContainer(image, username="postgres", password=self.password, dbname="postgres", driver=None)
+            .with_name(self.name)
             .with_command(["postgres", *options])
             # The embedded server's locale: the order of text is the same everywhere.
             .with_env("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --no-locale --no-sync")
@@ -115,9 +113,6 @@ class Container:
         atexit.register(self.close)
         try:
             self._container.start()
-            self._watchdog = Watchdog(
-                [sys.executable, "-c", _REMOVE, self._container.get_wrapped_container().id]
-            )
             self._wait()
         except BaseException as error:
             log = self._log_text_or_nothing()
@@ -170,8 +165,7 @@ class Container:
         atexit.unregister(self.close)
         with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
             self._container.stop()
-        if self._watchdog:
-            self._watchdog.release()
+        self._watchdog.release()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT

@@ -70,8 +70,7 @@ def checksums(connection: psycopg.Connection[Any]) -> dict[str, str | None]:
     """Hash the rows of each tenant table, whatever their order; None where there is no row."""
     return {
         table.name: connection.execute(
-            "SELECT md5(string_agg(r::text, E'\\n' ORDER BY r::text COLLATE \"C\"))"
-            f" FROM public.{table.name} AS r"
+            f"SELECT md5(string_agg(r::text, E'\\n' ORDER BY r::text COLLATE \"C\")) FROM public.{table.name} AS r"
         ).fetchall()[0][0]
         for table in TABLES
     }
@@ -116,13 +115,9 @@ def test_load_by_the_owner_equals_the_load_by_a_superuser(made: Callable[[], Con
 def test_load_makes_the_rows_it_reports(made: Callable[[], Connect], variant: str) -> None:
     """Every count may be given, none included, and is what is there afterwards."""
     connection = made()()
-    rows = load(
-        connection, variant, sales=301, users=7, uploads=0, products=13, processing_logs=1, email_logs=3
-    )
+    rows = load(connection, variant, sales=301, users=7, uploads=0, products=13, processing_logs=1, email_logs=3)
     assert rows == Rows(7, 0, 13, 301, 1, 0, 3)
-    assert asdict(rows) == {
-        name: value(connection, f"SELECT count(*) FROM public.{name}") for name in asdict(rows)
-    }
+    assert asdict(rows) == {name: value(connection, f"SELECT count(*) FROM public.{name}") for name in asdict(rows)}
 
 
 def test_second_load_with_another_seed_adds_its_rows(made: Callable[[], Connect], variant: str) -> None:
@@ -207,8 +202,7 @@ def test_owner_has_no_power_beyond_its_tables(made: Callable[[], Connect]) -> No
     ).fetchall() == [(False, False, False, False, False, 0)]
     assert value(
         connection,
-        "SELECT has_schema_privilege('public', 'CREATE') AND NOT has_database_privilege("
-        "current_database(), 'CREATE')",
+        "SELECT has_schema_privilege('public', 'CREATE') AND NOT has_database_privilege(current_database(), 'CREATE')",
     )
     owned = connection.execute(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relowner = current_user::regrole"
@@ -227,9 +221,7 @@ def test_roles_are_made_once(empty: Callable[[], Connect]) -> None:
 
 
 @pytest.mark.parametrize("user", [None, "app_owner"], ids=["user=superuser", "user=app_owner"])
-def test_old_statements_run_before_the_migration(
-    made: Callable[[], Connect], variant: str, user: str | None
-) -> None:
+def test_old_statements_run_before_the_migration(made: Callable[[], Connect], variant: str, user: str | None) -> None:
     """Every statement of the old application runs, twice, and touches a row each time.
 
     One that failed already here would not show that the migration spares it.
@@ -304,9 +296,7 @@ def test_trigger_leaves_a_trace_in_every_updated_sale(made: Callable[[], Connect
 
 
 @pytest.mark.parametrize("variant", ["deployed"], ids=["variant=deployed"])
-def test_signed_in_user_writes_sales_and_a_visitor_does_not(
-    made: Callable[[], Connect], variant: str
-) -> None:
+def test_signed_in_user_writes_sales_and_a_visitor_does_not(made: Callable[[], Connect], variant: str) -> None:
     """The policies let a signed-in user work: an attack that fails later is not failing for want of them."""
     connect = made()
     load(connect(), variant)

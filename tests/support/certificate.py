@@ -1,0 +1,244 @@
+"""The certificate as a document: what follows from the results, merging of runs, JSON and HTML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jsonschema
+
+from tests.claims import Claim, section_title
+
+CERTIFIED, NOT_CERTIFIED = "certified", "not certified"
+PASSED, FAILED, SKIPPED, XFAILED = "passed", "failed", "skipped", "xfailed"
+NOT_APPLICABLE, DESELECTED, NOT_RUN = "not applicable", "deselected", "not run"
+
+ROOT = Path(__file__).resolve().parents[2]
+_HERE = Path(__file__).resolve().parent
+
+Document = dict[str, Any]
+
+
+class CertificateError(Exception):
+    """The certificate cannot be written or merged; the message says why."""
+
+
+@dataclass
+class TestResult:
+    """A test that certifies something, and what became of it."""
+
+    __test__ = False  # not a test, whatever its name says
+
+    nodeid: str
+    claims: list[str]
+    outcome: str = NOT_RUN
+    seconds: float = 0.0
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The test as it stands in the document."""
+        return {
+            "nodeid": self.nodeid,
+            "outcome": self.outcome,
+            "seconds": round(self.seconds, 3),
+            "evidence": self.evidence,
+        }
+
+
+def judge(results: Sequence[TestResult]) -> tuple[str, str]:
+    """Whether the tests of a claim certify it, and why not.
+
+    It takes one test that passed, and none that did anything else; one that does not apply to the version
+    of the server is left aside.
+    """
+    if not results:
+        return NOT_CERTIFIED, "no test certifies it"
+    counts = Counter(result.outcome for result in results)
+    bad = {outcome: number for outcome, number in counts.items() if outcome not in (PASSED, NOT_APPLICABLE)}
+    if bad:
+        return NOT_CERTIFIED, ", ".join(f"{number} {_tests(number)} {outcome}" for outcome, number in bad.items())
+    if not counts[PASSED]:
+        return NOT_CERTIFIED, "none of its tests applies to this server"
+    return CERTIFIED, ""
+
+
+def _tests(number: int) -> str:
+    return "test" if number == 1 else "tests"
+
+
+def document(
+    claims: Iterable[Claim],
+    results: Sequence[TestResult],
+    *,
+    server: Mapping[str, Any] | None,
+    seconds: float,
+    reasons: Sequence[str],
+    totals: Mapping[str, int],
+) -> Document:
+    """The certificate of one run. ``reasons`` are what speaks against it beyond the claims."""
+    judged = []
+    for claim in claims:
+        own = [result for result in results if claim.id in result.claims]
+        status, reason = judge(own)
+        run = {"run": 0, "status": status, "reason": reason, "tests": [result.as_dict() for result in own]}
+        judged.append({**vars(claim), "status": status, "reason": reason, "runs": [run]})
+    against = list(reasons)
+    missing = sum(claim["status"] != CERTIFIED for claim in judged)
+    if missing:
+        against.append(f"{missing} of {len(judged)} claims are not certified")
+    if server is None:
+        against.append("no test asked for a server")
+    verdict = NOT_CERTIFIED if against else CERTIFIED
+    run_of_it = {
+        "server": dict(server) if server else None,
+        "verdict": verdict,
+        "reasons": against,
+        "seconds": round(seconds, 1),
+        "totals": dict(totals),
+    }
+    return {
+        "schema": 1,
+        "verdict": verdict,
+        "reasons": against,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "git": git(),
+        "subject": subject(),
+        "tools": tools(),
+        "runs": [run_of_it],
+        "claims": judged,
+    }
+
+
+def merge(documents: Sequence[Document]) -> Document:
+    """One certificate of several runs, in the order of their server versions.
+
+    Raises CertificateError if they are not about the same files.
+    """
+    ordered = sorted(documents, key=lambda each: (each["runs"][0]["server"] or {}).get("version_num", 0))
+    if len({json.dumps(each["subject"], sort_keys=True) for each in ordered}) != 1:
+        raise CertificateError("the runs are not about the same files: certify all versions again")
+    merged = dict(ordered[0])
+    merged["created"] = max(each["created"] for each in ordered)
+    merged["runs"] = [each["runs"][0] for each in ordered]
+    merged["claims"] = []
+    for position, claim in enumerate(ordered[0]["claims"]):
+        runs = [{**each["claims"][position]["runs"][0], "run": number} for number, each in enumerate(ordered)]
+        against = [
+            f"{server_name(ordered[run['run']]['runs'][0]['server'])}: {run['reason']}"
+            for run in runs
+            if run["status"] != CERTIFIED
+        ]
+        status = NOT_CERTIFIED if against else CERTIFIED
+        merged["claims"].append({**claim, "status": status, "reason": "; ".join(against), "runs": runs})
+    merged["reasons"] = [
+        f"{server_name(each['runs'][0]['server'])}: {reason}" for each in ordered for reason in each["reasons"]
+    ]
+    merged["verdict"] = NOT_CERTIFIED if merged["reasons"] else CERTIFIED
+    return merged
+
+
+def server_name(server: Mapping[str, Any] | None) -> str:
+    """The server in a few words."""
+    return f"PostgreSQL {server['version']}" if server else "no server"
+
+
+def subject() -> list[dict[str, str]]:
+    """The files that the certificate is about, with their SHA-256."""
+    files = [*sorted((ROOT / "sql").glob("*.sql")), ROOT / "migrate.py", *sorted((ROOT / "phase_1").glob("*.py"))]
+    return [
+        {"name": str(path.relative_to(ROOT)), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in files
+    ]
+
+
+def git() -> dict[str, Any] | None:
+    """The commit and whether the tree differs from it; None outside of a repository."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(status.strip())}
+
+
+def tools() -> dict[str, str]:
+    """The versions of what made the certificate."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: metadata.version(name) for name in ("pytest", "psycopg", "hypothesis", "testcontainers")},
+    }
+
+
+def render(certificate: Document) -> str:
+    """The certificate as a page that needs nothing but itself."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["pretty"] = _pretty
+    sections = [
+        {"title": title, "claims": list(claims)}
+        for title, claims in groupby(certificate["claims"], key=lambda claim: section_title(claim["section"]))
+    ]
+    return environment.get_template("certificate.html.j2").render(
+        certificate=certificate, sections=sections, server_name=server_name
+    )
+
+
+def _pretty(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def write(certificate: Document, directory: Path) -> list[Path]:
+    """Writes ``certificate.json`` and ``certificate.html``: both whole, or neither.
+
+    Raises CertificateError with the reason if they cannot be written.
+    """
+    schema = json.loads((_HERE / "certificate.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(certificate, schema)
+    contents = {
+        "certificate.json": json.dumps(certificate, indent=2, ensure_ascii=False, default=str) + "\n",
+        "certificate.html": render(certificate),
+    }
+    temporary: dict[Path, Path] = {}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            with tempfile.NamedTemporaryFile(
+                "w", dir=directory, prefix=f".{name}.", delete=False, encoding="utf-8"
+            ) as file:
+                temporary[Path(file.name)] = directory / name
+                file.write(text)
+        for written, final in temporary.items():
+            written.chmod(0o644)  # a temporary file is its owner's alone
+            os.replace(written, final)
+    except OSError as error:
+        for written in temporary:
+            written.unlink(missing_ok=True)
+        raise CertificateError(f"the certificate could not be written to {directory}: {error.strerror}") from error
+    return list(temporary.values())
+
+
+def remove(directory: Path) -> None:
+    """Removes an old certificate: it must not stand for a run that is yet to end."""
+    for name in ("certificate.json", "certificate.html"):
+        try:
+            (directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise CertificateError(f"the old {directory / name} cannot be removed: {error.strerror}") from error

@@ -32,7 +32,7 @@ _TITLES = {
 
 def section_title(section: str) -> str:
     """The heading that a claim stands under."""
-    return _TITLES[section.split(".")[0]]
+    return _TITLES[section.partition(".")[0]]
 
 
 def _claims(section: str, **sentences: str) -> tuple[Claim, ...]:
@@ -124,6 +124,6 @@ CLAIMS: tuple[Claim, ...] = (
         breaking_changes_are_known="What breaks is exactly what is written down.",
         asks_before_changing="Nothing is changed without a yes, or --force.",
         exit_codes="Each outcome has its exit code and one clear message.",
-        secrets_stay_secret="No password is ever printed, logged or reported.",
+        secrets_stay_secret="No password is ever printed, logged or reported.",  # noqa: S106 - a sentence
     ),
 )

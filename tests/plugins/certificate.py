@@ -90,7 +90,7 @@ class Record:
 
     def add(self, report: pytest.TestReport) -> None:
         """A phase of a test: the worst of them counts, and the call has to be there."""
-        properties = report.user_properties
+        properties: list[tuple[str, Any]] = list(report.user_properties)
         outcome = _outcome(report)
         if outcome is not None:
             worse = {FAILED, SKIPPED, XFAILED, NOT_APPLICABLE}
@@ -129,7 +129,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _reports(config: pytest.Config) -> Path:
-    return Path(config.rootpath) / config.option.reports
+    return config.rootpath / str(config.option.reports)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -149,7 +149,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         record = item.config.stash[_RECORD]
-        record.expect(item.nodeid, [value for name, value in item.user_properties if name == CLAIM], DESELECTED)
+        record.expect(item.nodeid, [str(value) for name, value in item.user_properties if name == CLAIM], DESELECTED)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

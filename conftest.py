@@ -4,4 +4,5 @@ pytest_plugins = [
     "tests.plugins.server",
     "tests.plugins.database",
     "tests.plugins.certificate",
+    "tests.plugins.benchmarks",
 ]

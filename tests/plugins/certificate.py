@@ -198,7 +198,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             "failed": list(_collection_failures),
         }
         return
-    if not config.option.certify or config.option.collectonly:
+    if not config.option.certify or config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
     record.document = document(
         record.claims,

@@ -22,6 +22,7 @@ from tests.support.embedded import client_program
 OWNER = "app_owner"
 SMALL = 300  # sales: enough for every branch of the application's data, loaded in a moment
 LARGE = 100_000  # sales: enough for the planner to prefer an index to reading it all
+TINY = 5  # sales, and as few of the rest: to look at every row after every step
 
 _MARK = "created by the Phase 1 suite"
 _ROLES_LOCK = 71_001  # one session at a time looks for roles and creates or drops them
@@ -163,7 +164,8 @@ class Database:
 class Templates:
     """The template databases of one server, each made when first asked for.
 
-    A kind is ``<variant>``, ``<variant>-empty`` or ``<variant>-large``, and may end in ``-migrated``.
+    A kind is ``<variant>``, ``<variant>-empty``, ``<variant>-tiny`` or ``<variant>-large``, and may end in
+    ``-migrated``.
     """
 
     def __init__(self, server: Server) -> None:
@@ -213,12 +215,12 @@ class Templates:
             if rest[-1:] == ["migrated"]:
                 self._create_database(name, self._template(kind.removesuffix("-migrated")))
                 _migrate(database)
-            elif variant in application.VARIANTS and rest in ([], ["empty"], ["large"]):
+            elif variant in application.VARIANTS and rest in ([], ["empty"], ["tiny"], ["large"]):
                 self._create_database(name, "template0")
                 with closing(database.connect()) as connection:
                     application.create(connection, variant)
                     if rest != ["empty"]:
-                        sales = LARGE if rest else SMALL
+                        sales = {"tiny": TINY, "large": LARGE}.get("".join(rest), SMALL)
                         # Vacuumed, because autovacuum would get to it in the middle of some test.
                         application.load(connection, variant, sales=sales, vacuum=True)
             else:

@@ -229,8 +229,8 @@ def write(certificate: Document, directory: Path) -> list[Path]:
             written.chmod(0o644)  # a temporary file is its owner's alone
             os.replace(written, final)
     except OSError as error:
-        for written in temporary:
-            written.unlink(missing_ok=True)
+        for path in (*temporary, *(final for final in temporary.values() if final.is_file())):
+            path.unlink(missing_ok=True)
         raise CertificateError(f"the certificate could not be written to {directory}: {error.strerror}") from error
     return list(temporary.values())
 

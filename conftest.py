@@ -4,5 +4,5 @@ pytest_plugins = [
     "tests.plugins.server",
     "tests.plugins.database",
     "tests.plugins.certificate",
-    "tests.plugins.benchmarks",
+    "tests.plugins.selections",
 ]

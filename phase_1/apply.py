@@ -50,8 +50,8 @@ class Failed(Problem):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
-        """1 where the database is as it was, 5 where it stands on the way or nobody knows."""
-        return STOPPED if self.online or self.verdict == UNKNOWN else FAILED
+        """1 where the database is as it was, 5 where something was committed or nobody knows."""
+        return STOPPED if self.online or self.verdict != ROLLED_BACK else FAILED
 
     def __str__(self) -> str:
         state = f" (SQLSTATE {self.sqlstate})" if self.sqlstate else ""

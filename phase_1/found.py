@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 import psycopg
 
@@ -21,6 +21,7 @@ from phase_1.inventory import (
     Index,
 )
 from phase_1.options import Options
+from phase_1.problems import Refused
 from phase_1.scripts import Value, identifier, literal
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
@@ -41,10 +42,11 @@ class FoundTable:
     row_security: bool
     time_column: Optional[str]
     looked_for: str
-    client_id: bool
+    client_id: bool  # of type uuid; any other is refused in preflight
     client_id_nullable: bool
     client_id_default: Optional[str]
     key: Optional[str]
+    columns: FrozenSet[str]
 
     @property
     def qualified(self) -> str:
@@ -78,21 +80,24 @@ class Found:
 
     def columns(self, index: Index) -> Tuple[str, ...]:
         """The columns of an index, led by client_id, with the time column as the table calls it."""
+        return tuple(f"{identifier(name)} {order}".strip() for name, order in self._columns(index))
+
+    def _columns(self, index: Index) -> Iterator[Tuple[str, str]]:
+        """The columns of an index with their orders, by the names that the catalog has."""
         table = self.table(index.table)
-        named = []
+        yield "client_id", ""
         for column in index.columns:
             name, _, order = column.partition(" ")
             if name == TIME and table is not None and table.time_column is not None:
                 name = table.time_column
-            named.append(f"{identifier(name)} {order}".strip())
-        return ("client_id", *named)
+            yield name, order
 
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
         roles: Tuple[str, ...] = tuple(self.api_roles)
         service = (SERVICE_ROLE,) if self.service_role else ()
         denied = ", ".join(map(identifier, roles)) or "PUBLIC"
-        children = [c for c in CHILDREN if self.table(c[0]) and self.table(c[2])]
+        children = list(self._children())
         revoked = ("PUBLIC", *map(identifier, (*roles, *service)))
         functions = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.function_grantees})))
         return {
@@ -124,7 +129,12 @@ class Found:
             "tables_found": rows([(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3),
             "indexes_wanted": rows(
                 [
-                    (text(i.name), text(i.table), array(list(self.columns(i))), array(_literals(i)))
+                    (
+                        text(i.name),
+                        text(i.table),
+                        array([" ".join(filter(None, column)) for column in self._columns(i)]),
+                        array(sorted(_literals(i))),
+                    )
                     for i in self.indexes
                 ],
                 4,
@@ -135,6 +145,13 @@ class Found:
             "grantees": array(list(self.options.grantees)),
             **more,
         }
+
+    def _children(self) -> Iterator[Tuple[str, str, str]]:
+        """The rows that have a parent here: where the column is not there, nothing can disagree."""
+        for name, column, parent in CHILDREN:
+            child = self.table(name)
+            if child is not None and column in child.columns and self.table(parent) is not None:
+                yield name, column, parent
 
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
@@ -206,6 +223,7 @@ def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> Non
 
 def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
+    _require_readable(connection)
     done = journal.standing(connection)
     tables = tuple(_tables(connection, options))
     names = {table.name for table in tables}
@@ -261,6 +279,22 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     )
 
 
+def _require_readable(connection: psycopg.Connection[Any]) -> None:
+    """Raises Refused if the role does not see every row of what says where the database stands."""
+    row = connection.execute(
+        "SELECT c.oid::regclass, pg_get_userbyid(c.relowner), current_user FROM pg_catalog.pg_class AS c"
+        " WHERE c.oid IN (to_regclass('public.migration_log'), to_regclass('public.organizations'))"
+        # With row_security off the query would be an error; this says whether it would.
+        " AND (NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid)) ORDER BY 1 LIMIT 1"
+    ).fetchone()
+    if row is not None:
+        table, owner, user = row
+        raise Refused(
+            f"refused: {user} does not see every row of {table}, which belongs to {owner}. Nothing was touched. "
+            f"What to do: connect as {owner}, whose tables must not have FORCE ROW LEVEL SECURITY."
+        )
+
+
 def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: str) -> List[str]:
     """The conditions that divide a table's rows into batches by its key; one condition without a key."""
     if table.key is None:
@@ -295,6 +329,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             " FROM pg_catalog.pg_class AS c"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
+            " AND a.atttypid = 'uuid'::regtype"
             " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum"
             " WHERE c.oid = to_regclass(%s) AND c.relkind = 'r'",
             [f"public.{table.name}"],
@@ -315,6 +350,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             client_id_nullable=nullable,
             client_id_default=default,
             key=key,
+            columns=frozenset(columns),
         )
 
 
@@ -329,7 +365,8 @@ def _function_grantees(connection: psycopg.Connection[Any]) -> Iterator[str]:
     for (role,) in connection.execute(
         "SELECT DISTINCT pg_get_userbyid(acl.grantee) FROM pg_catalog.pg_default_acl AS d,"
         " aclexplode(d.defaclacl) AS acl WHERE d.defaclobjtype = 'f' AND acl.grantee <> 0"
-        " AND d.defaclrole = current_user::regrole AND acl.grantee <> d.defaclrole"
+        " AND d.defaclrole = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)"
+        " AND acl.grantee <> d.defaclrole"
         " AND d.defaclnamespace IN (0, to_regnamespace('public')) ORDER BY 1"
     ):
         yield role

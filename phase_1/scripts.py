@@ -21,8 +21,16 @@ _CONTINUED = re.compile(r"^--   +(?P<value>.*)$")
 # Not behind a colon (a cast), and not in front of an equals sign (an assignment of PL/pgSQL).
 _PLACEHOLDER = re.compile(r"(?<![:\w]):(?:\"(?P<identifier>\w+)\"|'(?P<literal>\w+)'|(?P<text>[a-z]\w*))")
 _PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
-# Words that PostgreSQL takes for a name only in quotes and that a role or a table may well have.
-_RESERVED = frozenset({"user", "order", "group", "table", "all", "public", "analyze", "default", "check"})
+# Words that PostgreSQL takes for a name only in quotes: pg_get_keywords() of version 18, catcode R and T.
+_RESERVED = frozenset(
+    "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation "
+    "column concurrently constraint create cross current_catalog current_date current_role current_schema current_time "
+    "current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze "
+    "from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like "
+    "limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary "
+    "public references returning right select session_user similar some symmetric system_user table tablesample then "
+    "to trailing true union unique user using variadic verbose when where window with".split()
+)
 
 
 class ScriptError(Exception):
@@ -88,13 +96,15 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
             return ", ".join(quoted)
         if match["identifier"]:
             return identifier(value)
-        return literal(value) if match["literal"] else value
+        if match["literal"]:
+            return literal(value)
+        # PostgreSQL's texts hold no NUL: it marks what is to go with the space before it.
+        return value or "\0"
 
     filled = _PLACEHOLDER.sub(replace, text)
     if missing:
         return None
-    # An empty placeholder leaves two spaces, or one before the semicolon.
-    return re.sub(r"(?<=\S)  +(?=\S)", " ", filled).replace(" ;", ";")
+    return re.sub(r" *\0", "", filled)
 
 
 def read(name: str, directory: Path = SQL_DIRECTORY) -> Tuple[Section, ...]:

@@ -242,7 +242,7 @@ CREATE TABLE public.user_organizations (
     updated_at timestamp with time zone DEFAULT now(),
     UNIQUE (user_id, organization_id)
 );
-CREATE INDEX user_organizations_organization_id_idx ON public.user_organizations (organization_id);
+CREATE INDEX ON public.user_organizations (organization_id);
 ALTER TABLE public.user_organizations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY phase_1_denied ON public.user_organizations
     AS RESTRICTIVE FOR ALL TO :denied_roles USING (FALSE) WITH CHECK (FALSE);

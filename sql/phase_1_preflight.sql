@@ -43,7 +43,11 @@ SELECT
     format('belongs to %I, and %I is not a member of that role', pg_get_userbyid(c.relowner), current_user)
         AS problem,
     format('connect as %I', pg_get_userbyid(c.relowner)) AS action
-FROM :tables_found AS found (name, time_column)
+FROM (
+    SELECT name FROM :tables_found AS found (name, time_column)
+    UNION ALL
+    SELECT name FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
+) AS found
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
 
@@ -54,7 +58,8 @@ SELECT
     'schema public' AS object,
     format('%I may not create tables and functions in it', current_user) AS problem,
     format('as its owner: GRANT USAGE, CREATE ON SCHEMA public TO %I', current_user) AS action
-WHERE NOT (has_schema_privilege('public', 'CREATE') AND has_schema_privilege('public', 'USAGE'));
+FROM pg_namespace
+WHERE nspname = 'public' AND NOT (has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE'));
 
 -- name: time_column_is_known
 -- level: error
@@ -85,8 +90,8 @@ SELECT
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
 JOIN :tables_found AS found (name, time_column) ON found.name = wanted.table_name
 CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
-CROSS JOIN LATERAL (SELECT split_part(each.column_and_order, ' ', 1) AS name) AS col
-WHERE col.name NOT IN ('client_id', 'created_at')
+CROSS JOIN LATERAL (SELECT regexp_replace(each.column_and_order, ' DESC$', '') AS name) AS col
+WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
     AND NOT EXISTS (
         SELECT FROM pg_attribute
         WHERE attrelid = to_regclass('public.' || wanted.table_name) AND attname = col.name AND NOT attisdropped);
@@ -101,9 +106,9 @@ SELECT
 WHERE to_regclass('public.users') IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_attribute AS a
-        JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indkey::text = a.attnum::text
+        JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
         WHERE a.attrelid = to_regclass('public.users') AND a.attname = 'id' AND a.atttypid = 'uuid'::regtype
-            AND i.indisunique AND i.indisvalid AND i.indpred IS NULL);
+            AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL);
 
 -- name: parents_have_an_id
 -- level: error
@@ -116,7 +121,26 @@ FROM :children_wanted AS child (name, column_name, parent)
 WHERE to_regclass('public.' || child.parent) IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id' AND NOT attisdropped);
+        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id' AND NOT attisdropped)
+UNION ALL
+SELECT
+    format('public.%s.%s', child.name, child.column_name),
+    format('is of type %s and cannot be compared with public.%s.id of type %s',
+        format_type(mine.atttypid, NULL), child.parent, format_type(its.atttypid, NULL)),
+    format('give it the type of what it refers to, or leave it out on purpose with --skip-table %s', child.name)
+FROM :children_wanted AS child (name, column_name, parent)
+JOIN pg_attribute AS mine
+    ON mine.attrelid = to_regclass('public.' || child.name) AND mine.attname = child.column_name
+    AND NOT mine.attisdropped
+JOIN pg_attribute AS its
+    ON its.attrelid = to_regclass('public.' || child.parent) AND its.attname = 'id' AND NOT its.attisdropped
+JOIN pg_type AS my_type ON my_type.oid = mine.atttypid
+JOIN pg_type AS its_type ON its_type.oid = its.atttypid
+-- two numbers or two texts can be compared whatever their type, and a domain like what it is made of
+WHERE my_type.typcategory <> its_type.typcategory
+    OR (my_type.typcategory = 'U'
+        AND coalesce(nullif(my_type.typbasetype, 0), my_type.oid)
+            <> coalesce(nullif(its_type.typbasetype, 0), its_type.oid));
 
 -- name: client_id_is_a_plain_uuid
 -- level: error
@@ -194,10 +218,14 @@ WHERE i.indexrelid IS NULL
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(
-        SELECT pg_get_indexdef(i.indexrelid, k, TRUE) || CASE WHEN i.indoption[k - 1] & 1 = 1 THEN ' DESC' ELSE '' END
-        FROM generate_series(1, i.indnkeyatts) AS k ORDER BY k)
+        SELECT a.attname || CASE i.indoption[k - 1] WHEN 0 THEN '' WHEN 3 THEN ' DESC' ELSE ' NULLS' END
+        FROM generate_series(1, i.indnkeyatts) AS k
+        LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]
+        ORDER BY k)
     OR wanted.literals <> ARRAY(
-        SELECT m[1] FROM regexp_matches(coalesce(pg_get_expr(i.indpred, i.indrelid), ''), '''([^'']*)''', 'g') AS m);
+        SELECT m[1] FROM regexp_matches(coalesce(pg_get_expr(i.indpred, i.indrelid), ''), '''([^'']*)''', 'g') AS m
+        ORDER BY 1)
+    OR pg_get_expr(i.indpred, i.indrelid) ~ '<>|NOT ';
 
 -- name: new_table_name_is_free
 -- level: error
@@ -207,6 +235,12 @@ SELECT
     'is there already, and the log does not say that Phase 1 created it' AS problem,
     'rename it: ALTER TABLE public.user_organizations RENAME TO former_user_organizations' AS action
 WHERE to_regclass('public.user_organizations') IS NOT NULL AND NOT 'create_user_organizations' = ANY (:standing)
+UNION ALL
+SELECT
+    'public.migration_log_id_seq',
+    'has the name of the sequence of the log to come',
+    'rename it: ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq'
+WHERE to_regclass('public.migration_log_id_seq') IS NOT NULL AND to_regclass('public.migration_log') IS NULL
 UNION ALL
 SELECT
     p.oid::regprocedure::text,
@@ -260,15 +294,33 @@ WHERE c.relrowsecurity AND c.relforcerowsecurity
 -- name: row_type_is_not_a_column_type
 -- level: error
 -- stage: preflight
+WITH RECURSIVE made_of (type, name) AS (
+    SELECT c.reltype, found.name
+    FROM :tables_found AS found (name, time_column)
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+    -- a table that has client_id already is not changed in a way that PostgreSQL would refuse
+    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped)
+    UNION
+    SELECT further.type, made_of.name
+    FROM made_of
+    CROSS JOIN LATERAL (
+        SELECT typarray FROM pg_type WHERE oid = made_of.type AND typarray <> 0
+        UNION ALL
+        SELECT oid FROM pg_type WHERE typbasetype = made_of.type
+        UNION ALL
+        SELECT c.reltype
+        FROM pg_attribute AS a
+        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind = 'c'
+        WHERE a.atttypid = made_of.type AND NOT a.attisdropped
+    ) AS further (type)
+)
 SELECT
     format('%s.%s', a.attrelid::regclass, a.attname) AS object,
-    format('is of the row type of public.%s, which PostgreSQL therefore refuses to change', found.name) AS problem,
-    format('change that column first, or leave the table out with --skip-table %s', found.name) AS action
-FROM :tables_found AS found (name, time_column)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
-JOIN pg_type AS t ON t.oid = c.reltype
-JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
-JOIN pg_class AS user_of_it ON user_of_it.oid = a.attrelid AND user_of_it.relkind IN ('r', 'm', 'p', 'f');
+    format('is of the row type of public.%s, which PostgreSQL therefore refuses to change', made_of.name) AS problem,
+    format('change that column first, or leave the table out with --skip-table %s', made_of.name) AS action
+FROM made_of
+JOIN pg_attribute AS a ON a.atttypid = made_of.type AND NOT a.attisdropped
+JOIN pg_class AS user_of_it ON user_of_it.oid = a.attrelid AND user_of_it.relkind IN ('r', 'm', 'p');
 
 -- name: attribute_numbers_are_left
 -- level: error
@@ -279,7 +331,8 @@ SELECT
     'copy the table into a new one' AS action
 FROM :tables_found AS found (name, time_column)
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
-WHERE c.relnatts >= 1600;
+WHERE c.relnatts >= 1600
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped);
 
 -- name: few_attribute_numbers_are_left
 -- level: warning
@@ -331,13 +384,20 @@ WHERE rolname = 'service_role' AND NOT rolsuper AND NOT rolbypassrls;
 -- stage: preflight
 SELECT
     p.oid::regprocedure::text AS object,
-    format('returns rows of SELECT * from public.%s, and fails once that has one column more', found.name)
+    format('returns the columns of SELECT * from public.%s, and fails once that has one column more', found.name)
         AS problem,
     'name the columns in it before the migration' AS action
 FROM :tables_found AS found (name, time_column)
-JOIN pg_proc AS p ON p.proretset AND p.prosrc ~* ('\mfrom\s+(only\s+)?("?public"?\.)?"?' || found.name || '\M')
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_proc AS p
+    ON p.prosrc ~* ('(\mselect\s+|\mdistinct\s+|\mall\s+|,\s*|\.)\*\s*(,[^;()]*)?\mfrom\M[^;()]*(\s|,|"?public"?\.)"?'
+        || found.name || '\M')
 JOIN pg_namespace AS n ON n.oid = p.pronamespace
-WHERE p.prosrc ~* '\mselect\s+(\w+\.)?\*'
+JOIN pg_language AS l ON l.oid = p.prolang
+JOIN pg_type AS t ON t.oid = p.prorettype
+WHERE (p.proretset OR (l.lanname = 'sql' AND (t.typtype = 'c' OR t.oid = 'record'::regtype)))
+    -- the row type of the table gets the column too
+    AND p.prorettype <> c.reltype
     AND n.nspname NOT IN ('pg_catalog', 'information_schema');
 
 -- name: triggers_will_fire_on_the_fill
@@ -349,7 +409,12 @@ SELECT
     'fires for the rows whose client_id is filled, since the column was there before' AS problem,
     'see what it does to a row that is updated' AS action
 FROM pg_trigger
-WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 = 16;
+WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+    AND tgtype & 16 = 16
+    -- UPDATE OF other columns does not fire
+    AND (tgattr::text = '' OR EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = tgrelid AND attname = 'client_id' AND attnum = ANY (tgattr)))
+    AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
 
 -- name: filled_rows_can_be_told
 -- level: warning
@@ -361,7 +426,7 @@ SELECT
         'Phase 1 fills, and will leave both as they are', count(*)) AS problem,
     'keep a copy of the key of the rows without a client, if it matters' AS action
 FROM public.:"table"
-WHERE client_id = :'default_organization'
+WHERE client_id = :'default_organization' AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL)
 HAVING count(*) > 0;
 
 -- name: publications_carry_no_tenant_table
@@ -372,7 +437,16 @@ SELECT
     format('carries public.%s: its subscribers stop at the first row with client_id', found.name) AS problem,
     'add client_id on the subscribers first' AS action
 FROM :tables_found AS found (name, time_column)
-JOIN pg_publication_tables AS p ON p.schemaname = 'public' AND p.tablename = found.name;
+JOIN pg_publication_tables AS p ON p.schemaname = 'public' AND p.tablename = found.name
+WHERE NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('public.' || found.name) AND attname = 'client_id' AND NOT attisdropped)
+    -- since PostgreSQL 15 a publication may name the columns that it carries
+    AND NOT EXISTS (
+        SELECT FROM pg_publication_rel AS r
+        JOIN pg_publication AS its ON its.oid = r.prpubid
+        WHERE its.pubname = p.pubname AND r.prrelid = to_regclass('public.' || found.name)
+            AND to_jsonb(r) ->> 'prattrs' IS NOT NULL);
 
 -- name: transactions_are_short
 -- level: warning
@@ -396,7 +470,7 @@ SELECT
     format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L, as %2$I', p.gid, p.owner) AS action
 FROM pg_prepared_xacts AS p
 JOIN pg_locks AS l
-    ON l.pid IS NULL AND l.locktype = 'relation' AND l.transactionid IS NULL
+    ON l.pid IS NULL AND l.locktype = 'relation' AND l.virtualtransaction = '-1/' || p.transaction::text
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 JOIN :tables_found AS found (name, time_column) ON l.relation = to_regclass('public.' || found.name)
 WHERE p.database = current_database();
@@ -506,8 +580,14 @@ SELECT
     'does not say that Phase 1 did anything here, but ' || what.is_there AS problem,
     'restore the log from a backup; without it nobody knows what was there before Phase 1' AS action
 FROM (
-    SELECT string_agg('public.' || name || ' is there', ', ' ORDER BY name) AS is_there
-    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
-    WHERE to_regclass('public.' || name) IS NOT NULL
+    SELECT string_agg(name || ' is there', ', ' ORDER BY name) AS is_there
+    -- organizations may have been there before
+    FROM (
+        SELECT to_regclass('public.user_organizations')::text
+        UNION ALL
+        SELECT to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))::text
+        FROM :functions_wanted AS wanted (name, arguments)
+    ) AS new (name)
+    WHERE name IS NOT NULL
 ) AS what
 WHERE cardinality(:standing) = 0 AND what.is_there IS NOT NULL;

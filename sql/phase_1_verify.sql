@@ -117,7 +117,10 @@ WHERE to_regclass('public.migration_log') IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_constraint
         WHERE conrelid = to_regclass('public.migration_log') AND contype = 'c'
-            AND pg_get_constraintdef(oid) ~ 'status.*started.*completed.*failed.*skipped')
+            AND pg_get_constraintdef(oid) LIKE '%status = ANY%'
+            AND ARRAY(
+                SELECT m[1] FROM regexp_matches(pg_get_constraintdef(oid), '''([^'']*)''', 'g') AS m ORDER BY 1
+            ) = ARRAY['completed', 'failed', 'skipped', 'started'])
 UNION ALL
 SELECT
     'public.migration_log.id',
@@ -162,7 +165,9 @@ SELECT
     CASE WHEN c.oid IS NULL THEN 'has no foreign key to organizations'
         WHEN NOT c.convalidated THEN 'has a foreign key that was never validated'
         ELSE 'has a foreign key that does not restrict the deletion of an organization' END AS problem,
-    'run the migration again: it does what is missing' AS action
+    CASE WHEN c.confdeltype <> 'r'
+        THEN format('drop it and run the migration again: ALTER TABLE public.%I DROP CONSTRAINT %I', found.name, c.conname)
+        ELSE 'run the migration again: it does what is missing' END AS action
 FROM :tables_found AS found (name, time_column)
 LEFT JOIN pg_constraint AS c
     ON c.conrelid = to_regclass('public.' || found.name) AND c.contype = 'f'
@@ -192,10 +197,14 @@ WHERE i.indexrelid IS NULL OR NOT (i.indisvalid AND i.indisready)
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(
-        SELECT pg_get_indexdef(i.indexrelid, k, TRUE) || CASE WHEN i.indoption[k - 1] & 1 = 1 THEN ' DESC' ELSE '' END
-        FROM generate_series(1, i.indnkeyatts) AS k ORDER BY k)
+        SELECT a.attname || CASE i.indoption[k - 1] WHEN 0 THEN '' WHEN 3 THEN ' DESC' ELSE ' NULLS' END
+        FROM generate_series(1, i.indnkeyatts) AS k
+        LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]
+        ORDER BY k)
     OR wanted.literals <> ARRAY(
-        SELECT m[1] FROM regexp_matches(coalesce(pg_get_expr(i.indpred, i.indrelid), ''), '''([^'']*)''', 'g') AS m);
+        SELECT m[1] FROM regexp_matches(coalesce(pg_get_expr(i.indpred, i.indrelid), ''), '''([^'']*)''', 'g') AS m
+        ORDER BY 1)
+    OR pg_get_expr(i.indpred, i.indrelid) ~ '<>|NOT ';
 
 -- name: foreign_keys_have_an_index
 -- level: warning
@@ -298,7 +307,14 @@ WHERE c.oid IN (
 SELECT
     'public.' || found.name AS object,
     format('the roles of the web API may %s rows of any client', lower(wanted.command)) AS problem,
-    'run the migration again: it does what is missing' AS action
+    CASE WHEN EXISTS (
+        SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_client_pinned' || wanted.suffix)
+        THEN format('DROP POLICY phase_1_client_pinned%s ON public.%I; ', wanted.suffix, found.name) ELSE '' END
+        || format('CREATE POLICY phase_1_client_pinned%s ON public.%I AS RESTRICTIVE FOR %s TO %s%s%s',
+            wanted.suffix, found.name, wanted.command, :'denied_roles_text',
+            CASE WHEN wanted.polcmd <> 'a' THEN format(' USING (client_id = %L)', :'default_organization') END,
+            CASE WHEN wanted.polcmd <> 'd' THEN format(' WITH CHECK (client_id = %L)', :'default_organization') END)
+    AS action
 FROM :tables_found AS found (name, time_column)
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relrowsecurity
 CROSS JOIN (VALUES ('INSERT', 'a', ''), ('UPDATE', 'w', '_update'), ('DELETE', 'd', '_delete'))
@@ -363,4 +379,9 @@ HAVING count(*) > 0;
 SELECT
     'client_id' AS object,
     'has the default organization as its default, so that the old application goes on working' AS problem,
-    'nothing to do now; a later phase drops it, once the application names the client' AS action;
+    'nothing to do now; a later phase drops it, once the application names the client' AS action
+WHERE EXISTS (
+    SELECT
+    FROM :tables_found AS found (name, time_column)
+    JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+    WHERE a.atthasdef);

@@ -118,6 +118,8 @@ CLAIMS: tuple[Claim, ...] = (
         rollback_restores_rows="After the rollback the rows are equal to those before.",
         rollback_stops_at_dependents="What was built on top is named, stops the rollback, and is never cascaded to.",
         rollback_shows_what_is_lost="The rollback says by organization what is lost, and asks for the words.",
+        model_agrees="After any history of migrations, failures, rollbacks and everyday changes the database is what a "
+        "model of the promises says.",
     ),
     *_claims(
         "9",

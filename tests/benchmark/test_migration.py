@@ -103,7 +103,7 @@ def test_migration_costs_little_more_than_its_indexes(
     with filled.connect() as control:
         meter = _Meter(control)
         started = time.perf_counter()
-        benchmark.pedantic(run, args=(plan, sessions, options, meter), rounds=1)
+        benchmark.pedantic(run, args=(plan, sessions, options, meter), rounds=1)  # type: ignore[no-untyped-call]
         seconds = time.perf_counter() - started
     sessions.close()
     columns = {name: (meter.seconds[name], meter.wal[name]) for name in _COLUMNS}

@@ -167,7 +167,12 @@ class Cluster:
             if not _everybody_can_reach(directory.parent):
                 raise ClusterError(f"{user.name}, whom the server runs as, cannot reach {directory}")
             os.chown(directory, user.uid, user.gid)
-        cluster = cls(directory, programs=programs, owned=owned, user=user)
+        try:
+            cluster = cls(directory, programs=programs, owned=owned, user=user)
+        except BaseException:
+            if owned:
+                directory.rmdir()
+            raise
         try:
             cluster._initialize({**SETTINGS, **(settings or {})})
             for attempt in range(1, _PORT_ATTEMPTS + 1):
@@ -253,6 +258,7 @@ class Cluster:
         with contextlib.suppress(ClusterError):
             # Nothing is read from it again, so it need not write what it has in memory.
             self.stop("immediate")
+        _forget_shared_memory(self.directory)
         if self._owned:
             shutil.rmtree(self.directory, ignore_errors=True)
         self._watchdog.release()
@@ -279,7 +285,13 @@ class Cluster:
             raise ClusterError(f"initdb failed:\n{self.log_text()}")
         # In the file rather than on the command line, which ALTER SYSTEM could not override. No socket in
         # the file system: its path would have to be shorter than 107 bytes, and TCP is enough.
-        lines = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **settings}
+        lines = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            # In files of the data directory: what is in /dev/shm stays there for good after a SIGKILL.
+            "dynamic_shared_memory_type": "mmap",
+            **settings,
+        }
         with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as configuration:
             for name, value in lines.items():
                 quoted = value.replace("'", "''")
@@ -406,6 +418,17 @@ def _postmaster_file(directory: Path) -> list[str]:
         return []
 
 
+def _forget_shared_memory(directory: Path) -> None:
+    """Removes the few bytes of System V shared memory by which a killed server keeps others from its data.
+
+    Nothing happens unless it was killed, and was not started again: then it has done so itself.
+    """
+    lines = _postmaster_file(directory)
+    if len(lines) >= 7 and shutil.which("ipcrm"):
+        _, _, identifier = lines[6].strip().rpartition(" ")
+        subprocess.run(["ipcrm", "-m", identifier], check=False, capture_output=True)
+
+
 def _kill_tree(postmaster: int) -> None:
     # Stopped first, so that it starts no child while they are counted. Each child leads a session of its
     # own, so there is no process group to signal.
@@ -450,6 +473,7 @@ def _reap(directory: Path, *, remove: bool) -> None:
     # A process id is given out again: only a process that names this directory is the server.
     if lines and str(directory) in _command_line(int(lines[0])):
         _kill_tree(int(lines[0]))
+    _forget_shared_memory(directory)
     if remove:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -41,8 +41,11 @@ class Proxy:
     """Stands on a port of 127.0.0.1 in front of a server that takes connections without TLS.
 
     ``server`` is the server as seen through it: ``proxy.server.connect(…)``, ``Database(proxy.server, …)``. A
-    callback runs in a thread of the proxy, and the client waits for it; it may take as long as it likes. An
-    exception in one cuts the connection, and is raised when the proxy is closed.
+    callback runs in a thread of the proxy while the client waits, for as long as it likes. An exception in
+    one cuts the connection, and is raised when the proxy is closed.
+
+    A client in the same process has to use ``cancel_safe()``: ``cancel()`` of psycopg keeps Python's lock
+    while it waits for the proxy, which then cannot answer.
     """
 
     def __init__(self, server: Server) -> None:
@@ -176,10 +179,9 @@ class Proxy:
                         return "cut"
                     bound.append(statement)
                 if kind in b"QSF":
-                    # Each of these is answered by a ReadyForQuery. An extended COPY FROM takes two Syncs, of
-                    # which the server ignores the first: it reads that one while it waits for the data.
-                    if not (kind == b"S" and link.copying):
-                        link.unanswered.append(bound)
+                    # Each of these is answered by a ReadyForQuery. (Not so in an extended COPY FROM, which has
+                    # one Sync too many; psycopg and psql use the simple protocol for COPY.)
+                    link.unanswered.append(bound)
                     bound = []
                 ready += message
             link.upstream.sendall(ready)

@@ -46,6 +46,15 @@ def found_server(cluster: Cluster) -> Server:
     return choose(dsn=cluster.superuser_dsn, pg=None, image=None).start()
 
 
+@pytest.fixture
+def reachable_directory() -> Iterator[Path]:
+    """A directory that the server's user can enter; ``tmp_path`` is root's own where root runs the suite."""
+    parent = embedded._temporary_directory(embedded._ServerUser.if_root())
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -92,7 +101,7 @@ def test_a_killed_cluster_loses_every_process_and_no_commit(cluster: Cluster) ->
         connection.execute("DROP TABLE public.committed")
 
 
-def test_a_cluster_takes_its_settings_from_whoever_creates_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_cluster_takes_its_settings_from_whoever_creates_it() -> None:
     """A setting given is one that the server has, and ALTER SYSTEM can still change it.
 
     Otherwise a test that needs a setting runs without it.
@@ -122,15 +131,17 @@ def test_a_cluster_finds_another_port_when_one_is_taken(monkeypatch: pytest.Monk
             assert made.port != other.getsockname()[1]
 
 
-def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing() -> None:
+def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, reachable_directory: Path
+) -> None:
     """The server's own words are in the message, and the directory is gone.
 
     Otherwise a wrong setting is looked for by hand.
     """
-    before = set(embedded._cluster_parent(None).glob("phase_1_cluster_*"))
+    monkeypatch.setattr(embedded, "_cluster_parent", lambda _: reachable_directory)
     with pytest.raises(ClusterError, match="no_such_setting"):
         Cluster.create(settings={"no_such_setting": "on"})
-    assert set(embedded._cluster_parent(None).glob("phase_1_cluster_*")) <= before
+    assert not list(reachable_directory.iterdir())
 
 
 def test_a_cluster_never_runs_as_root(cluster: Cluster) -> None:
@@ -141,20 +152,28 @@ def test_a_cluster_never_runs_as_root(cluster: Cluster) -> None:
     assert cluster.data_directory.stat().st_uid != 0
 
 
-def test_a_copy_of_the_wheel_runs_where_the_wheel_cannot_be_reached() -> None:
+def test_a_copy_of_the_wheel_runs_where_the_wheel_cannot_be_reached(reachable_directory: Path) -> None:
     """What is copied out of root's virtual environment is complete, and is copied once.
 
     Otherwise the embedded server is missing just where there is no Docker either.
     """
-    parent = embedded._temporary_directory(embedded._ServerUser.if_root())
-    with tempfile.TemporaryDirectory(dir=parent) as shared:
-        Path(shared).chmod(0o755)
-        programs = embedded.reachable_copy(embedded.wheel_bin_directory(), Path(shared))
-        made = (programs / "postgres").stat().st_ino
-        with Cluster.create(bin_directory=programs) as other:
-            assert other.running
-        assert embedded.reachable_copy(embedded.wheel_bin_directory(), Path(shared)) == programs
-        assert (programs / "postgres").stat().st_ino == made
+    programs = embedded.reachable_copy(embedded.wheel_bin_directory(), reachable_directory)
+    made = (programs / "postgres").stat().st_ino
+    with Cluster.create(bin_directory=programs) as other:
+        assert other.running
+    assert embedded.reachable_copy(embedded.wheel_bin_directory(), reachable_directory) == programs
+    assert (programs / "postgres").stat().st_ino == made
+
+
+def test_a_directory_that_was_given_stays_and_holds_the_log(reachable_directory: Path) -> None:
+    """A cluster in a given directory leaves its log there.
+
+    Otherwise what the server has said about a failure goes with the server.
+    """
+    with Cluster.create(reachable_directory / "cluster") as made:
+        assert made.log_path.is_relative_to(reachable_directory)
+    assert not made.running
+    assert "database system is ready" in made.log_text()
 
 
 def test_a_missing_wheel_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,6 +402,24 @@ def test_a_database_is_dropped_whatever_a_test_has_left_in_it(templates: Templat
     busy.close()
     with pytest.raises(psycopg.OperationalError):
         database.connect()
+
+
+def test_a_template_that_fails_fails_the_same_way_again(templates: Templates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that cannot be built leaves nothing, and each test that needs it reports why.
+
+    Otherwise all but the first of them report that a name is taken.
+    """
+
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError
+
+    own = Templates(templates.server)
+    monkeypatch.setattr("tests.application.load.load", fail)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            own.clone("founding")
+    with pytest.raises(ValueError, match="no such kind"):
+        own.clone("founding-huge")
 
 
 def test_the_checksum_ignores_the_client_and_nothing_else(database: Database) -> None:

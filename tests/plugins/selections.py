@@ -1,8 +1,13 @@
-"""Benchmarks: a selection of their own, at the scale that is asked for."""
+"""What runs only when it is asked for by ``-m``: it takes long, or needs more than Python."""
 
 from __future__ import annotations
 
 import pytest
+
+_OPT_IN = {
+    "benchmark": "measures, at the scale of --sales; runs with `-m benchmark` only",
+    "browser": "opens a page in Chromium; runs with `-m browser` only",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,15 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "benchmark: measures; runs with `-m benchmark` only")
+    for name, meaning in _OPT_IN.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves benchmarks out where nobody asked for them: they take long, and hold for a quiet machine only."""
-    if "benchmark" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("benchmark")]
+    """Leaves out what nobody asked for."""
+    unasked = [name for name in _OPT_IN if name not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

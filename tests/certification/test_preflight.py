@@ -1,0 +1,966 @@
+"""What is asked before anything is touched: every check finds its violation, and nothing but that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from phase_1.found import BATCH
+from phase_1.inventory import DEFAULT_ORGANIZATION, TABLES
+from phase_1.problems import DONE, REFUSED
+from phase_1.verify import ERROR
+from tests.plugins.database import OWNER, Database, Templates
+from tests.plugins.server import Server
+from tests.support.cases import Case, Workbench, names, params, workbench
+from tests.support.runner import run
+
+#: Organizations as Phase 1 would create them, without the default one.
+ORGANIZATIONS = """
+SET ROLE app_owner;
+CREATE TABLE public.organizations (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    name text NOT NULL UNIQUE,
+    slug text NOT NULL UNIQUE,
+    settings jsonb DEFAULT '{}',
+    is_active boolean DEFAULT TRUE,
+    created_at timestamp with time zone DEFAULT now(),
+    updated_at timestamp with time zone DEFAULT now()
+);
+ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY phase_1_denied ON public.organizations
+    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
+INSERT INTO public.organizations (id, name, slug) VALUES ('11111111-1111-4111-8111-111111111111', 'Acme', 'acme');
+"""
+
+#: A log as Phase 1 would create it.
+LOG = """
+SET ROLE app_owner;
+CREATE TABLE public.migration_log (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    phase text NOT NULL,
+    operation text NOT NULL,
+    status text NOT NULL CHECK (status IN ('started', 'completed', 'failed', 'skipped')),
+    details jsonb NOT NULL DEFAULT '{}',
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+);
+ALTER TABLE public.migration_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY phase_1_denied ON public.migration_log
+    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
+"""
+
+#: A client_id that was there before, with rows of Acme, rows without a client, and no foreign key.
+OWN_CLIENT_ID = """
+ALTER TABLE public.uploads ADD COLUMN client_id uuid;
+UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111'
+WHERE id IN (SELECT id FROM public.uploads ORDER BY id LIMIT 1);
+"""
+
+def add_columns(table: str, up_to: int) -> str:
+    """SQL that uses up the attribute numbers of a table."""
+    return f"""
+        DO $$
+        DECLARE used int;
+        BEGIN
+            SELECT relnatts INTO used FROM pg_class WHERE oid = 'public.{table}'::regclass;
+            EXECUTE (SELECT 'ALTER TABLE public.{table} ' || string_agg(format('ADD COLUMN c%s bool', n), ', ')
+                FROM generate_series(used + 1, {up_to}) AS n);
+            EXECUTE (SELECT 'ALTER TABLE public.{table} ' || string_agg(format('DROP COLUMN c%s', n), ', ')
+                FROM generate_series(used + 1, {up_to}) AS n);
+        END
+        $$
+    """
+
+
+def invalid_index(name: str, on: str) -> Callable[[Database], None]:
+    """What an interrupted CREATE INDEX CONCURRENTLY leaves behind: it waits for a writer, and gives up."""
+
+    def leave(database: Database) -> None:
+        with closing(database.connect(autocommit=False)) as writer, closing(database.connect()) as builder:
+            writer.execute(b"LOCK TABLE public.uploads IN ROW EXCLUSIVE MODE")
+            builder.execute("SET lock_timeout = '10ms'")
+            with pytest.raises(errors.LockNotAvailable):
+                builder.execute(f"CREATE INDEX CONCURRENTLY {name} ON public.uploads {on}".encode())
+
+    return leave
+
+
+def prepare(table: str, gid: str) -> Callable[[Database], None]:
+    """A prepared transaction with a lock on a table."""
+
+    def prepared(database: Database) -> None:
+        with closing(database.connect()) as connection:
+            connection.execute(
+                f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE; PREPARE TRANSACTION '{gid}_{database.name}'".encode()
+            )
+
+    return prepared
+
+
+CASES = (
+    Case(
+        "server_takes_writes",
+        "read-only by default",
+        near_miss="ALTER ROLE app_owner IN DATABASE {database} SET default_transaction_isolation = 'serializable'",
+        violation="ALTER ROLE app_owner IN DATABASE {database} SET default_transaction_read_only = on",
+        object="server",
+        problem="transactions are read only by default here",
+        mended_by="without default_transaction_read_only",
+        by_hand="ALTER ROLE app_owner IN DATABASE {database} RESET default_transaction_read_only",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "missing",
+        near_miss="CREATE TABLE public.history (LIKE public.email_logs); ALTER TABLE public.email_logs INHERIT public.history",
+        violation="ALTER TABLE public.email_logs RENAME TO mails",
+        object="public.email_logs",
+        problem="there is no such table",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "view",
+        violation="ALTER TABLE public.email_logs RENAME TO mails; CREATE VIEW public.email_logs AS TABLE public.mails",
+        object="public.email_logs",
+        problem="is not an ordinary table",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "partitioned",
+        violation="DROP TABLE public.email_logs; CREATE TABLE public.email_logs (id uuid, created_at timestamptz)"
+        " PARTITION BY RANGE (created_at)",
+        object="public.email_logs",
+        problem="is partitioned",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "inherited",
+        violation="CREATE TABLE public.old_mails () INHERITS (public.email_logs)",
+        object="public.email_logs",
+        problem="has tables that inherit from it",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "users",
+        violation="ALTER TABLE public.users RENAME TO people",
+        object="public.users",
+        problem="there is no such table",
+        mended_by="it cannot be left out",
+        by_hand="ALTER TABLE public.people RENAME TO users",
+    ),
+    Case(
+        "role_owns_the_table",
+        "of another role",
+        near_miss="GRANT {role} TO app_owner; ALTER TABLE public.email_logs OWNER TO {role}",
+        violation="ALTER TABLE public.email_logs OWNER TO {superuser}",
+        object="public.email_logs",
+        problem="and app_owner is not a member of that role",
+        mended_by=r"connect as \S+",
+        by_hand="ALTER TABLE public.email_logs OWNER TO app_owner",
+    ),
+    Case(
+        "role_owns_the_table",
+        "organizations of another role",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations OWNER TO {superuser}; GRANT ALL ON public.organizations TO app_owner;"
+        "ALTER TABLE public.organizations DISABLE ROW LEVEL SECURITY",
+        object="public.organizations",
+        problem="and app_owner is not a member of that role",
+        mended_by=r"connect as \S+",
+        stages=("preflight",),
+        by_hand="ALTER TABLE public.organizations OWNER TO app_owner;"
+        "ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "role_may_create",
+        "no privilege",
+        near_miss="REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        violation="REVOKE CREATE ON SCHEMA public FROM app_owner",
+        object="schema public",
+        problem="app_owner may not create tables and functions in it",
+        mended_by="GRANT USAGE, CREATE ON SCHEMA public TO app_owner",
+    ),
+    Case(
+        "time_column_is_known",
+        "other name",
+        near_miss="ALTER TABLE public.uploads RENAME created_at TO logged_at",
+        violation="ALTER TABLE public.uploads RENAME logged_at TO received_at",
+        object="public.uploads",
+        problem="has no column created_at or uploaded_at or logged_at or sent_at, .* it has received_at, finished_at",
+        mended_by="--column uploads.created_at=ACTUAL",
+    ),
+    Case(
+        "time_column_is_known",
+        "left out",
+        near_miss="ALTER TABLE public.products DROP COLUMN created_at",
+        violation="ALTER TABLE public.processing_logs DROP COLUMN created_at",
+        object="public.processing_logs",
+        problem="it has no time column at all",
+        mended_by="--skip-index idx_processing_logs_client_created_at",
+    ),
+    Case(
+        "time_column_is_known",
+        "wrong option",
+        near_miss_options=("--column", "uploads.created_at=finished_at"),
+        violation="ALTER TABLE public.uploads RENAME created_at TO received_at",
+        options=("--column", "uploads.created_at=recieved_at"),
+        object="public.uploads",
+        problem="has no column recieved_at",
+        mended_by="--column uploads.created_at=ACTUAL",
+    ),
+    Case(
+        "index_column_is_there",
+        "other name",
+        near_miss="ALTER TABLE public.sellout_entries2 RENAME country TO land",
+        violation="ALTER TABLE public.sellout_entries2 RENAME reseller TO dealer",
+        object="public.sellout_entries2",
+        problem="has no column reseller, which idx_sellout_entries2_client_reseller is to be built on",
+        mended_by="--skip-index idx_sellout_entries2_client_reseller",
+    ),
+    Case(
+        "index_column_is_there",
+        "the parent",
+        near_miss='ALTER TABLE public.uploads RENAME created_at TO "When it Came"',
+        near_miss_options=("--column", "uploads.created_at=When it Came"),
+        violation='ALTER TABLE public.uploads RENAME "When it Came" TO created_at;'
+        "ALTER TABLE public.processing_logs RENAME upload_id TO file_id",
+        object="public.processing_logs",
+        problem="has no column upload_id, which idx_processing_logs_client_upload_id is to be built on",
+        mended_by="--skip-index idx_processing_logs_client_upload_id",
+    ),
+    Case(
+        "users_have_a_uuid_key",
+        "no key",
+        near_miss="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
+        "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id) INCLUDE (email)",
+        violation="ALTER TABLE public.users DROP CONSTRAINT users_pkey; CREATE UNIQUE INDEX ON public.users (id, email)",
+        object="public.users",
+        problem="has no unique column id of type uuid",
+        mended_by="users.id uuid PRIMARY KEY",
+        by_hand="ALTER TABLE public.users ADD PRIMARY KEY (id)",
+    ),
+    Case(
+        "users_have_a_uuid_key",
+        "deferrable",
+        violation="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
+        "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD UNIQUE (id) DEFERRABLE",
+        object="public.users",
+        problem="has no unique column id of type uuid",
+        mended_by="users.id uuid PRIMARY KEY",
+        by_hand="ALTER TABLE public.users ADD PRIMARY KEY (id)",
+    ),
+    Case(
+        "parents_have_an_id",
+        "other name",
+        near_miss="ALTER TABLE public.products RENAME id TO product_id",
+        violation="ALTER TABLE public.uploads RENAME id TO upload_id",
+        object="public.uploads",
+        problem="has no column id for (sellout_entries2|processing_logs|transform_logs).upload_id to be compared with",
+        mended_by="--skip-table \\w+",
+    ),
+    Case(
+        "parents_have_an_id",
+        "other type",
+        near_miss="CREATE DOMAIN public.upload AS uuid;"
+        "ALTER TABLE public.transform_logs DROP CONSTRAINT transform_logs_upload_id_fkey,"
+        " ALTER upload_id TYPE public.upload",
+        violation="ALTER TABLE public.transform_logs ALTER upload_id TYPE text",
+        object="public.transform_logs.upload_id",
+        problem="is of type text and cannot be compared with public.uploads.id of type uuid",
+        mended_by="--skip-table transform_logs",
+    ),
+    Case(
+        "client_id_is_a_plain_uuid",
+        "text",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        violation="ALTER TABLE public.uploads ALTER client_id TYPE text; UPDATE public.uploads SET client_id = 'acme'",
+        object="public.uploads.client_id",
+        problem="is there already, as text instead of uuid",
+        mended_by="ALTER TABLE public.uploads RENAME COLUMN client_id TO former_client_id",
+    ),
+    Case(
+        "client_id_is_a_plain_uuid",
+        "number",
+        violation="ALTER TABLE public.uploads ADD COLUMN client_id bigint NOT NULL DEFAULT 7",
+        object="public.uploads.client_id",
+        problem="is there already, as bigint instead of uuid",
+        mended_by="ALTER TABLE public.uploads RENAME COLUMN client_id TO former_client_id",
+    ),
+    Case(
+        "client_id_is_a_plain_uuid",
+        "generated",
+        violation="ALTER TABLE public.uploads ADD COLUMN client_id uuid GENERATED ALWAYS AS (user_id) STORED",
+        object="public.uploads.client_id",
+        problem="is a generated column",
+        mended_by="ALTER TABLE public.uploads RENAME COLUMN client_id TO former_client_id",
+    ),
+    Case(
+        "client_id_points_to_organizations",
+        "no organizations",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        violation="UPDATE public.uploads SET client_id = id",
+        object="public.uploads.client_id",
+        problem="[1-9][0-9]* rows point to [1-9][0-9]* organizations that do not exist",
+        mended_by="set the values to NULL",
+        by_hand="UPDATE public.uploads SET client_id = NULL",
+    ),
+    Case(
+        "client_id_points_to_organizations",
+        "some",
+        near_miss=ORGANIZATIONS + OWN_CLIENT_ID,
+        violation="UPDATE public.uploads SET client_id = '22222222-2222-4222-8222-222222222222' WHERE client_id IS NOT NULL",
+        object="public.uploads.client_id",
+        problem="1 rows point to 1 organizations that do not exist",
+        mended_by="create those organizations",
+        by_hand="INSERT INTO public.organizations (id, name, slug)"
+        " VALUES ('22222222-2222-4222-8222-222222222222', 'Second', 'second')",
+    ),
+    Case(
+        "client_id_foreign_key_restricts",
+        "another table",
+        near_miss="CREATE TABLE public.clients (id uuid PRIMARY KEY);"
+        "ALTER TABLE public.uploads ADD COLUMN owner_id uuid REFERENCES public.clients (id)",
+        violation="ALTER TABLE public.uploads ADD COLUMN client_id uuid REFERENCES public.clients (id)",
+        object="constraint uploads_client_id_fkey on public.uploads",
+        problem="ties client_id in another way: FOREIGN KEY",
+        mended_by="ALTER TABLE public.uploads DROP CONSTRAINT uploads_client_id_fkey",
+    ),
+    Case(
+        "client_id_foreign_key_restricts",
+        "cascades",
+        near_miss=ORGANIZATIONS
+        + "ALTER TABLE public.uploads ADD COLUMN client_id uuid REFERENCES public.organizations (id) ON DELETE RESTRICT",
+        violation="ALTER TABLE public.email_logs ADD COLUMN client_id uuid"
+        " REFERENCES public.organizations (id) ON DELETE CASCADE",
+        object="constraint email_logs_client_id_fkey on public.email_logs",
+        problem="ties client_id in another way: FOREIGN KEY .* ON DELETE CASCADE",
+        mended_by="ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_client_id_fkey",
+    ),
+    Case(
+        "client_id_foreign_key_restricts",
+        "name taken",
+        near_miss="ALTER TABLE public.products ADD CONSTRAINT uploads_client_id_fkey CHECK (ean <> '')",
+        violation="ALTER TABLE public.uploads ADD CONSTRAINT uploads_client_id_fkey CHECK (filename <> '')",
+        object="constraint uploads_client_id_fkey on public.uploads",
+        problem="has the name of the foreign key to come: CHECK",
+        mended_by="ALTER TABLE public.uploads RENAME CONSTRAINT uploads_client_id_fkey TO former_uploads_client_id_fkey",
+    ),
+    Case(
+        "index_name_is_free",
+        "other columns",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        "CREATE INDEX idx_uploads_client_user_id ON public.uploads (client_id, user_id);"
+        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
+        " WHERE status = 'processing' OR status = 'pending'",
+        violation="CREATE INDEX idx_products_client_ean ON public.products (ean)",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE INDEX",
+        mended_by="ALTER INDEX public.idx_products_client_ean RENAME TO former_idx_products_client_ean",
+    ),
+    Case(
+        "index_name_is_free",
+        "other order",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        "CREATE INDEX idx_uploads_client_created_at ON public.uploads (client_id, created_at DESC)",
+        violation="DROP INDEX public.idx_uploads_client_created_at;"
+        "CREATE INDEX idx_uploads_client_created_at ON public.uploads (client_id, created_at DESC NULLS LAST)",
+        object="public.idx_uploads_client_created_at",
+        problem="is another index: CREATE INDEX",
+        mended_by="--skip-index idx_uploads_client_created_at",
+    ),
+    Case(
+        "index_name_is_free",
+        "other rows",
+        violation="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
+        " WHERE status NOT IN ('pending', 'processing')",
+        object="public.idx_uploads_client_status",
+        problem="is another index: CREATE INDEX",
+        mended_by="ALTER INDEX public.idx_uploads_client_status RENAME TO former_idx_uploads_client_status",
+    ),
+    Case(
+        "index_name_is_free",
+        "unique",
+        violation="ALTER TABLE public.products ADD COLUMN client_id uuid;"
+        "CREATE UNIQUE INDEX idx_products_client_ean ON public.products (client_id, ean)",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE UNIQUE INDEX",
+        mended_by="--skip-index idx_products_client_ean",
+    ),
+    Case(
+        "index_name_is_free",
+        "another table",
+        near_miss="CREATE SCHEMA attic; CREATE TABLE attic.idx_products_client_ean (ean text)",
+        violation="CREATE TABLE public.idx_products_client_ean (ean text)",
+        object="public.idx_products_client_ean",
+        problem="is the name of another object",
+        mended_by="--skip-index idx_products_client_ean",
+    ),
+    Case(
+        "new_table_name_is_free",
+        "memberships",
+        near_miss="CREATE SCHEMA attic; CREATE TABLE attic.user_organizations (user_id uuid)",
+        violation="CREATE TABLE public.user_organizations (id uuid PRIMARY KEY, organization_id uuid);"
+        "CREATE INDEX user_organizations_organization_id_idx ON public.user_organizations (organization_id)",
+        object="public.user_organizations",
+        problem="is there already, and the log does not say that Phase 1 created it",
+        mended_by="ALTER TABLE public.user_organizations RENAME TO former_user_organizations",
+    ),
+    Case(
+        "new_table_name_is_free",
+        "function",
+        near_miss="CREATE FUNCTION public.get_user_organization_id(text) RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+        violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="is there already, and the log does not say that Phase 1 created it",
+        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+    ),
+    Case(
+        "new_table_name_is_free",
+        "sequence",
+        violation="CREATE SEQUENCE public.migration_log_id_seq",
+        object="public.migration_log_id_seq",
+        problem="has the name of the sequence of the log to come",
+        mended_by="ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq",
+    ),
+    Case(
+        "organizations_can_be_adopted",
+        "name",
+        near_miss=ORGANIZATIONS,
+        violation="UPDATE public.organizations SET name = 'Default Organization'",
+        object="public.organizations",
+        problem="the name Default Organization belongs to the organization acme",
+        mended_by="give the one that is to be the default the slug default-org",
+        by_hand="UPDATE public.organizations SET slug = 'default-org'",
+    ),
+    Case(
+        "organizations_can_be_adopted",
+        "id",
+        near_miss=ORGANIZATIONS
+        + f"UPDATE public.organizations SET id = '{DEFAULT_ORGANIZATION}', name = 'Default Organization',"
+        " slug = 'default-org'",
+        violation="UPDATE public.organizations SET name = 'Acme', slug = 'acme'",
+        object="public.organizations",
+        problem="the id of the default organization belongs to the organization acme",
+        mended_by="rename that one",
+        by_hand="UPDATE public.organizations SET id = '11111111-1111-4111-8111-111111111111'",
+    ),
+    Case(
+        "default_organization_is_active",
+        "inactive",
+        near_miss=ORGANIZATIONS
+        + "INSERT INTO public.organizations (name, slug) VALUES ('Ours', 'default-org');"
+        "UPDATE public.organizations SET is_active = FALSE WHERE slug = 'acme'",
+        violation="UPDATE public.organizations SET is_active = NULL WHERE slug = 'default-org'",
+        object="public.organizations",
+        problem="default-org is there already and is not active",
+        mended_by="UPDATE public.organizations SET is_active = true WHERE slug = 'default-org'",
+    ),
+    Case(
+        "row_security_lets_the_owner_through",
+        "forced",
+        near_miss="ALTER TABLE public.uploads FORCE ROW LEVEL SECURITY;"
+        "ALTER TABLE public.email_logs ENABLE ROW LEVEL SECURITY",
+        violation="ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY",
+        object="public.uploads",
+        problem="has FORCE ROW LEVEL SECURITY, and app_owner cannot bypass it",
+        mended_by="ALTER TABLE public.uploads NO FORCE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "row_type_is_not_a_column_type",
+        "table",
+        near_miss="CREATE VIEW public.whole AS SELECT u FROM public.uploads AS u;"
+        "CREATE FUNCTION public.name_of(public.uploads) RETURNS text LANGUAGE sql AS 'SELECT $1.filename'",
+        violation="CREATE TABLE public.history (was public.uploads)",
+        object="public.history.was",
+        problem="is of the row type of public.uploads",
+        mended_by="change that column first",
+        by_hand="ALTER TABLE public.history ALTER was TYPE text",
+    ),
+    Case(
+        "row_type_is_not_a_column_type",
+        "nested",
+        near_miss="CREATE TYPE public.pair AS (before public.uploads, after public.uploads)",
+        violation="CREATE TABLE public.history (changes public.pair[])",
+        object="public.history.changes",
+        problem="is of the row type of public.uploads",
+        mended_by="--skip-table uploads",
+    ),
+    Case(
+        "attribute_numbers_are_left",
+        "none",
+        near_miss=add_columns("email_logs", 1599),
+        violation=add_columns("email_logs", 1600),
+        object="public.email_logs",
+        problem="has used up 1600 of the 1,600 columns",
+        mended_by="copy the table into a new one",
+        by_hand="CREATE TABLE public.fresh AS TABLE public.email_logs; DROP TABLE public.email_logs;"
+        "ALTER TABLE public.fresh OWNER TO app_owner; ALTER TABLE public.fresh RENAME TO email_logs",
+    ),
+    Case(
+        "few_attribute_numbers_are_left",
+        "hundred",
+        near_miss=add_columns("email_logs", 1499),
+        violation=add_columns("email_logs", 1500),
+        object="public.email_logs",
+        problem="has used up 1500 of the 1,600 columns",
+        mended_by="do not rehearse on this very table",
+        by_hand="CREATE TABLE public.fresh AS TABLE public.email_logs; DROP TABLE public.email_logs;"
+        "ALTER TABLE public.fresh OWNER TO app_owner; ALTER TABLE public.fresh RENAME TO email_logs",
+    ),
+    Case(
+        "uuids_can_be_generated",
+        "no pgcrypto",
+        near_miss="CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO app_owner;"
+        "ALTER EXTENSION pgcrypto SET SCHEMA extensions",
+        violation="DROP EXTENSION pgcrypto",
+        object=r"gen_random_uuid\(\)",
+        problem="PostgreSQL 12 has none of its own, and app_owner may not create the extension pgcrypto",
+        mended_by="CREATE EXTENSION pgcrypto WITH SCHEMA public",
+        pg="< 13",
+    ),
+    Case(
+        "roles_exist",
+        "unknown",
+        near_miss_options=("--grant-execute-to", "authenticator"),
+        violation="",
+        options=("--grant-execute-to", "nobody_here"),
+        object="role nobody_here",
+        problem="does not exist on this server",
+        mended_by="correct --grant-execute-to",
+        options_by_hand=("--grant-execute-to", "authenticator"),
+    ),
+    Case(
+        "functions_do_not_select_star",
+        "setof record",
+        near_miss="""
+            CREATE FUNCTION public.all_mail() RETURNS SETOF public.email_logs LANGUAGE sql
+                AS 'SELECT * FROM public.email_logs';
+            CREATE FUNCTION public.mail_count() RETURNS TABLE (n bigint) LANGUAGE sql
+                AS 'SELECT count(*) FROM public.email_logs';
+            CREATE FUNCTION public.other() RETURNS TABLE (id int) LANGUAGE sql
+                AS 'SELECT * FROM (SELECT 1) AS x WHERE 2 * 3 > (SELECT count(*) FROM public.email_logs)';
+            CREATE FUNCTION public.mail_recipients() RETURNS SETOF text LANGUAGE sql
+                AS 'SELECT recipient FROM public.email_logs';
+        """,
+        violation="CREATE FUNCTION public.mail_list() RETURNS TABLE (id uuid, recipient text, subject text, status text,"
+        " sent_at timestamptz, created_at timestamptz) LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN QUERY SELECT m.* FROM email_logs AS m; END'",
+        object=r"public.mail_list\(\)",
+        problem="SELECT \\* from public.email_logs, and fails once that has one column more",
+        mended_by="name the columns in it before the migration",
+        by_hand="CREATE OR REPLACE FUNCTION public.mail_list() RETURNS TABLE (id uuid, recipient text, subject text,"
+        " status text, sent_at timestamptz, created_at timestamptz) LANGUAGE sql"
+        " AS 'SELECT id, recipient, subject, status, sent_at, created_at FROM public.email_logs'",
+    ),
+    Case(
+        "functions_do_not_select_star",
+        "one row of SQL",
+        violation="CREATE FUNCTION public.first_mail(OUT id uuid, OUT recipient text, OUT subject text, OUT status text,"
+        " OUT sent_at timestamptz, OUT created_at timestamptz) LANGUAGE sql"
+        " AS 'SELECT * FROM public.email_logs ORDER BY created_at LIMIT 1'",
+        object=r"public.first_mail\(\)",
+        problem="SELECT \\* from public.email_logs, and fails once that has one column more",
+        mended_by="name the columns in it before the migration",
+        by_hand="DROP FUNCTION public.first_mail()",
+    ),
+    Case(
+        "triggers_will_fire_on_the_fill",
+        "on update",
+        near_miss=ORGANIZATIONS
+        + OWN_CLIENT_ID
+        + """
+            RESET ROLE;
+            CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+            CREATE TRIGGER on_insert BEFORE INSERT ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp();
+            CREATE TRIGGER on_name BEFORE UPDATE OF filename ON public.uploads
+                FOR EACH ROW EXECUTE FUNCTION public.stamp();
+            CREATE TRIGGER elsewhere BEFORE UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION public.stamp();
+        """,
+        violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp()",
+        object="trigger on_update on public.uploads",
+        problem="fires for the rows whose client_id is filled",
+        mended_by="see what it does to a row that is updated",
+        by_hand="ALTER TABLE public.uploads DISABLE TRIGGER on_update",
+    ),
+    Case(
+        "triggers_will_fire_on_the_fill",
+        "nothing to fill",
+        near_miss=ORGANIZATIONS
+        + OWN_CLIENT_ID
+        + """
+            RESET ROLE;
+            CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+            UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111';
+            CREATE TRIGGER on_update BEFORE UPDATE ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp();
+        """,
+        violation="ALTER TABLE public.uploads DISABLE TRIGGER USER; UPDATE public.uploads SET client_id = NULL;"
+        "ALTER TABLE public.uploads ENABLE TRIGGER USER",
+        object="trigger on_update on public.uploads",
+        problem="fires for the rows whose client_id is filled",
+        mended_by="see what it does to a row that is updated",
+        by_hand="DROP TRIGGER on_update ON public.uploads",
+    ),
+    Case(
+        "filled_rows_can_be_told",
+        "mixed",
+        near_miss=ORGANIZATIONS
+        + OWN_CLIENT_ID
+        + "INSERT INTO public.organizations (name, slug) VALUES ('Ours', 'default-org')",
+        violation="UPDATE public.uploads SET client_id = o.id FROM public.organizations AS o"
+        " WHERE o.slug = 'default-org' AND client_id IS NOT NULL",
+        object="public.uploads.client_id",
+        problem="1 rows belong to the default organization already",
+        mended_by="keep a copy of the key of the rows without a client",
+        by_hand="UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111' WHERE client_id IS NULL",
+    ),
+    Case(
+        "publications_carry_no_tenant_table",
+        "one",
+        near_miss="CREATE TABLE public.news (id int PRIMARY KEY); CREATE PUBLICATION others FOR TABLE public.news",
+        violation="CREATE PUBLICATION ours FOR TABLE public.news, public.uploads",
+        object="publication ours",
+        problem="carries public.uploads: its subscribers stop at the first row with client_id",
+        mended_by="add client_id on the subscribers first",
+        by_hand="ALTER PUBLICATION ours DROP TABLE public.uploads",
+    ),
+    Case(
+        "publications_carry_no_tenant_table",
+        "some columns",
+        near_miss="CREATE PUBLICATION ours FOR TABLE public.uploads (id, filename)",
+        violation="ALTER PUBLICATION ours SET TABLE public.uploads",
+        object="publication ours",
+        problem="carries public.uploads",
+        mended_by="add client_id on the subscribers first",
+        by_hand="DROP PUBLICATION ours",
+        pg=">= 15",
+    ),
+    Case(
+        "prepared_transactions_hold_no_lock",
+        "reading",
+        near_miss=prepare("pg_catalog.pg_description", "elsewhere"),
+        violation=prepare("public.uploads", "here"),
+        object="prepared transaction 'here_\\w+'",
+        problem="holds AccessShareLock on public.uploads until somebody ends it",
+        mended_by="ROLLBACK PREPARED 'here_\\w+'",
+    ),
+    Case(
+        "indexes_of_the_table_are_valid",
+        "of the application",
+        near_miss="CREATE INDEX whole ON public.uploads (filename)",
+        violation=invalid_index("broken", "(filename)"),
+        object="index public.broken",
+        problem="on public.uploads is invalid: it costs every write and serves no query",
+        mended_by="REINDEX INDEX CONCURRENTLY public.broken",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "a column more",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations ADD COLUMN country text",
+        object="public.organizations.country",
+        problem="is a column that Phase 1 does not know",
+        mended_by="ALTER TABLE public.organizations RENAME TO former_organizations",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "a column less",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations DROP COLUMN slug",
+        object="public.organizations.slug",
+        problem="there is no such column",
+        mended_by="ALTER TABLE public.organizations RENAME TO former_organizations",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "numbers for ids",
+        near_miss="CREATE TABLE public.organisations (id serial PRIMARY KEY, name text)",
+        violation="SET ROLE app_owner; CREATE TABLE public.organizations (id serial PRIMARY KEY, name text NOT NULL UNIQUE,"
+        " slug text NOT NULL UNIQUE, is_active boolean)",
+        object=r"public.organizations\.(id|settings|created_at|updated_at|is_active)",
+        problem="is integer NOT NULL DEFAULT .* instead of uuid NOT NULL DEFAULT|no such column|is boolean instead of",
+        mended_by="ALTER TABLE public.organizations RENAME TO former_organizations",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "another log",
+        near_miss=LOG,
+        violation="SET ROLE app_owner; DROP TABLE public.migration_log; CREATE TABLE public.migration_log (id text PRIMARY KEY, sql text)",
+        object=r"public.migration_log\.\w+",
+        problem="is text NOT NULL instead of bigint NOT NULL|no such column|does not know",
+        mended_by="ALTER TABLE public.migration_log RENAME TO former_migration_log",
+    ),
+    Case(
+        "new_table_has_its_constraints",
+        "not unique",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations DROP CONSTRAINT organizations_name_key;"
+        "CREATE UNIQUE INDEX ON public.organizations (lower(name))",
+        object="public.organizations",
+        problem=r"has no constraint UNIQUE \(name\)",
+        mended_by=r"ALTER TABLE public.organizations ADD UNIQUE \(name\)",
+    ),
+    Case(
+        "log_takes_known_states_only",
+        "any state",
+        near_miss=LOG,
+        violation="ALTER TABLE public.migration_log DROP CONSTRAINT migration_log_status_check,"
+        " ADD CHECK (status IN ('started', 'completed', 'failed', 'skipped', 'forgotten'))",
+        object="public.migration_log",
+        problem="takes a status other than started, completed, failed, skipped",
+        mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
+    ),
+    Case(
+        "log_takes_known_states_only",
+        "any number",
+        near_miss=LOG,
+        violation="ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY",
+        object="public.migration_log.id",
+        problem="is not a generated identity",
+        mended_by="ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+    ),
+    Case(
+        "new_tables_are_closed",
+        "a visitor",
+        near_miss=ORGANIZATIONS + "GRANT ALL ON public.organizations TO service_role",
+        violation="GRANT SELECT ON public.organizations TO anon",
+        object="public.organizations",
+        problem="anon may SELECT it",
+        mended_by="REVOKE ALL ON public.organizations FROM anon",
+    ),
+    Case(
+        "new_tables_are_closed",
+        "a column for everybody",
+        near_miss=ORGANIZATIONS,
+        violation="GRANT UPDATE (settings) ON public.organizations TO PUBLIC",
+        object="public.organizations",
+        problem="PUBLIC may UPDATE it",
+        mended_by="REVOKE ALL ON public.organizations FROM PUBLIC",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "off",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations DISABLE ROW LEVEL SECURITY",
+        object="public.organizations",
+        problem="has no row-level security",
+        mended_by="ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "no policy",
+        near_miss=ORGANIZATIONS + "CREATE POLICY more ON public.organizations USING (TRUE)",
+        violation="DROP POLICY phase_1_denied ON public.organizations",
+        object="public.organizations",
+        problem="has no policy phase_1_denied that denies the roles of the web API",
+        mended_by="CREATE POLICY phase_1_denied ON public.organizations .*",
+    ),
+)
+
+
+def _dependent(title: str, violation: str, object: str, problem: str, drop: str) -> Case:  # noqa: A002 - as Case has it
+    return Case(
+        "nothing_depends_on_what_is_dropped",
+        title,
+        near_miss="""
+            CREATE VIEW public.names AS SELECT id, filename FROM public.uploads;
+            CREATE FUNCTION public.clients() RETURNS SETOF uuid LANGUAGE plpgsql
+                AS 'BEGIN RETURN QUERY SELECT id FROM public.organizations; END';
+            CREATE INDEX on_names ON public.uploads (filename);
+            CREATE TABLE public.notes (upload_id uuid REFERENCES public.uploads (id));
+            INSERT INTO public.organizations (name, slug) VALUES ('Acme', 'acme');
+        """,
+        violation=violation,
+        object=object,
+        problem=f"was built on {problem}",
+        mended_by="drop it, or change it",
+        by_hand=drop,
+    )
+
+
+_COLUMN = "column client_id of table (public.)?uploads"
+_CLIENTS = "table (public.)?organizations"
+
+CASES += (
+    _dependent(
+        "view",
+        "CREATE VIEW public.mine AS SELECT id FROM public.uploads WHERE client_id IS NOT NULL",
+        "view (public.)?mine",
+        _COLUMN,
+        "DROP VIEW public.mine",
+    ),
+    _dependent(
+        "materialized view",
+        "CREATE MATERIALIZED VIEW public.mine AS SELECT count(*) FROM public.organizations",
+        "materialized view (public.)?mine",
+        _CLIENTS,
+        "DROP MATERIALIZED VIEW public.mine",
+    ),
+    _dependent(
+        "index",
+        "CREATE INDEX mine ON public.uploads (client_id, filename)",
+        "index (public.)?mine",
+        _COLUMN,
+        "DROP INDEX public.mine",
+    ),
+    _dependent(
+        "statistics",
+        "CREATE STATISTICS public.mine ON client_id, status FROM public.uploads",
+        "statistics object (public.)?mine",
+        _COLUMN,
+        "DROP STATISTICS public.mine",
+    ),
+    _dependent(
+        "check",
+        "ALTER TABLE public.uploads ADD CONSTRAINT mine CHECK (client_id <> id)",
+        "constraint mine on table (public.)?uploads",
+        _COLUMN,
+        "ALTER TABLE public.uploads DROP CONSTRAINT mine",
+    ),
+    _dependent(
+        "generated column",
+        "ALTER TABLE public.uploads ADD COLUMN mine text GENERATED ALWAYS AS (client_id::text) STORED",
+        # PostgreSQL 12 to 14 name its expression instead
+        "(default value for )?column mine of table (public.)?uploads",
+        _COLUMN,
+        "ALTER TABLE public.uploads DROP COLUMN mine",
+    ),
+    _dependent(
+        "policy",
+        "CREATE POLICY mine ON public.uploads USING (client_id = id)",
+        "policy mine on table (public.)?uploads",
+        _COLUMN,
+        "DROP POLICY mine ON public.uploads",
+    ),
+    _dependent(
+        "trigger",
+        "CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER mine BEFORE UPDATE OF client_id ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp()",
+        "trigger mine on table (public.)?uploads",
+        _COLUMN,
+        "DROP TRIGGER mine ON public.uploads",
+    ),
+    _dependent(
+        "foreign key",
+        "CREATE TABLE public.bills (client_id uuid CONSTRAINT mine REFERENCES public.organizations (id))",
+        "constraint mine on table (public.)?bills",
+        f"(index organizations_pkey|{_CLIENTS})|column id of {_CLIENTS}",
+        "DROP TABLE public.bills",
+    ),
+    _dependent(
+        "row type",
+        "CREATE FUNCTION public.mine() RETURNS SETOF public.organizations LANGUAGE sql"
+        " AS 'SELECT * FROM public.organizations'",
+        r"function (public.)?mine\(\)",
+        "type (public.)?organizations",
+        "DROP FUNCTION public.mine()",
+    ),
+    _dependent(
+        "function",
+        "CREATE VIEW public.mine AS SELECT public.get_user_organization_id(id) FROM public.users",
+        "view (public.)?mine",
+        r"function (public.)?get_user_organization_id\(uuid\)",
+        "DROP VIEW public.mine",
+    ),
+    Case(
+        "log_says_what_was_done",
+        "lost",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_2', 'migrate', 'completed')",
+        violation="ALTER TABLE public.migration_log RENAME TO lost",
+        object="public.migration_log",
+        problem="does not say that Phase 1 did anything here, but .*public.user_organizations is there",
+        mended_by="restore the log from a backup",
+        by_hand="ALTER TABLE public.lost RENAME TO migration_log",
+    ),
+)
+
+#: Checks whose violation needs more than a change of one database; each has a test of its own below.
+APART = {
+    ("preflight", "service_role_bypasses_row_security"),
+    ("preflight", "transactions_are_short"),
+    ("rollback", "transactions_are_short"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old(templates: Templates) -> Iterator[tuple[Database, psycopg.Connection[tuple[object, ...]]]]:
+    """A migrated database with a transaction that was begun with the first test of this module."""
+    database = templates.clone("founding-migrated")
+    connection = database.connect(OWNER, autocommit=False, application_name="nightly report")
+    connection.execute("SELECT count(*) FROM public.uploads")
+    yield database, connection
+    database.drop()
+
+
+@pytest.mark.claim("preflight-refuses", "preflight-warns")
+def test_checks_have_each_a_case() -> None:
+    """Every check that is asked before anything is touched is tested in its failing form.
+
+    A check that cannot fail, for a slip in its query, would let pass what it was written for.
+    """
+    tested = {(stage, case.check) for case in CASES for stage in ("preflight", "rollback")} | APART
+    asked = {(stage, name) for stage in ("preflight", "rollback") for name in names(stage)}
+    assert not asked - tested
+    assert {name for _, name in tested} == {name for _, name in asked}
+
+
+@pytest.mark.claim("preflight-refuses", "preflight-warns")
+@pytest.mark.parametrize("action", ["migration", "second migration", "rollback", "second rollback"])
+def test_preflight_finds_nothing_in_a_clean_database(action: str, variant: str, templates: Templates) -> None:
+    """Where nothing speaks against a run, nothing is found: no error, no warning.
+
+    A false alarm stops a migration in its window, and teaches people to read past the warnings.
+    """
+    rollback = ["--rollback"] if action.endswith("rollback") else []
+    kind = variant if action == "migration" else f"{variant}-migrated"
+    with workbench(templates, kind) as bench:
+        if action == "second rollback":
+            assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
+        result = run("--dsn", bench.database.owner_dsn, *rollback, "--dry-run", "--json")
+        assert (result.status, result.findings) == (DONE, [])
+
+
+@pytest.mark.parametrize(("case", "stage"), list(params(CASES, "preflight", "rollback")))
+def test_check_finds_its_violation_and_not_the_near_miss(case: Case, stage: str, templates: Templates) -> None:
+    """The check finds nothing in the near miss, names the violation, and is silent once its advice is taken.
+
+    What it misses fails in the middle of a migration or is lost; advice that does not help costs the window.
+    """
+    rollback = ["--rollback"] if stage == "rollback" else []
+    with workbench(templates, case.variant + ("-migrated" if rollback else "")) as bench:
+        bench.do(case.near_miss)
+        assert bench.findings(case.check, stage, case.user, case.near_miss_options) == []
+
+        bench.do(case.violation)
+        before = bench.state()
+        how = "--force" if case.level == ERROR else "--dry-run"
+        result = run("--dsn", bench.database.dsn(case.user), *rollback, "--json", how, *case.options)
+        found = bench.findings(case.check, stage, case.user, case.options)
+        assert found
+        assert result.of(case.check) == [vars(finding) for finding in found]
+        for finding in found:
+            assert re.fullmatch(case.object, finding.object), finding
+            assert re.search(case.problem, finding.problem), finding
+            assert finding.level == case.level
+        if case.level == ERROR:
+            assert result.status == REFUSED
+            assert all(f"{finding.object}: {finding.problem}." in result.err for finding in found)
+            assert all(f"What to do: {finding.action}" in result.err for finding in found)
+        else:
+            assert result.status == DONE
+        assert bench.state() == before
+
+        options = bench.mend(case, found)
+        assert bench.findings(case.check, stage, case.user_by_hand, options) == []
+        if case.level == ERROR:
+            again = run("--dsn", bench.database.dsn(case.user_by_hand), *rollback, "--json", "--force", *options)
+            assert again.status == DONE, again.err
+
+

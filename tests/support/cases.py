@@ -1,0 +1,168 @@
+"""How a check of ``sql/`` is tested: a case has a violation of it, the near miss, and what mends it.
+
+The four parts are supabase/splinter's: nothing on a clean database, nothing on the near miss, a row on the
+violation, nothing once mended.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from phase_1.fingerprint import fingerprint
+from phase_1.found import begin_reading, inspect
+from phase_1.options import parse
+from phase_1.scripts import read
+from phase_1.verify import ERROR, Finding, ask, checks
+from tests.plugins.database import OWNER, Database, Templates
+
+#: What is done to a database: statements of the superuser, or a function; ``{database}``, ``{superuser}`` and
+#: ``{role}`` (a role of the test's own, which owns nothing) are filled in.
+Change = str | Callable[[Database], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One violation of one check.
+
+    ``mended_by`` is a pattern that the proposed action has to match. What it matches is then done, as options
+    or as SQL, unless the action asks for something that only a person can decide or do: ``by_hand`` is
+    what that person does.
+    """
+
+    check: str
+    title: str
+    violation: Change
+    object: str
+    problem: str
+    mended_by: str
+    near_miss: Change = ""
+    by_hand: Change = ""
+    near_miss_options: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    options_by_hand: tuple[str, ...] | None = None
+    user: str | None = OWNER
+    user_by_hand: str | None = OWNER
+    variant: str = "founding"
+    pg: str = ""
+    stages: tuple[str, ...] = ("preflight", "rollback", "verify")
+
+    @property
+    def level(self) -> str:
+        """``error``, ``warning`` or ``notice``, as the check's header says."""
+        return next(s.header("level") for stage in ("preflight", "rollback", "verify") for s in checks(stage) if s.name == self.check)
+
+
+#: What the tests of some checks certify besides.
+_ALSO = {
+    "time_column_is_known": ("time-columns-resolved",),
+    "client_id_is_a_plain_uuid": ("existing-client-id-kept",),
+    "client_id_points_to_organizations": ("existing-client-id-kept",),
+    "index_name_is_free": ("invalid-index-rebuilt",),
+    "indexes_of_the_table_are_valid": ("invalid-index-rebuilt",),
+    "nothing_depends_on_what_is_dropped": ("rollback-stops-at-dependents",),
+    "role_owns_the_table": ("no-superuser-needed",),
+    "role_may_create": ("no-superuser-needed",),
+}
+
+
+def params(cases: Iterable[Case], *stages: str) -> Iterator[Any]:
+    """Each case once for each of these stages that its check belongs to, as a parameter with a telling id."""
+    for case in cases:
+        for stage in stages:
+            if stage in case.stages and case.check in names(stage):
+                marks = [pytest.mark.claim(*_claims(case, stage)), *([pytest.mark.pg(case.pg)] if case.pg else [])]
+                yield pytest.param(case, stage, id=f"{case.check}, {case.title}, {stage}", marks=marks)
+
+
+def _claims(case: Case, stage: str) -> tuple[str, ...]:
+    if stage == "verify":
+        return ("verify-finds-violations",)
+    return ("preflight-refuses" if case.level == ERROR else "preflight-warns", *_ALSO.get(case.check, ()))
+
+
+def names(stage: str, file: str | None = None) -> set[str]:
+    """The checks of a stage, of both files or of one."""
+    sections = checks(stage) if file is None else [s for s in read(file) if stage in s.names("stage")]
+    return {section.name for section in sections}
+
+
+@contextmanager
+def workbench(templates: Templates, kind: str) -> Iterator[Workbench]:
+    """A database of that kind to do things to; with it goes the role, if there was one."""
+    bench = Workbench(templates.clone(kind))
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+class Workbench:
+    """A database, what is done to it, and what a check finds in it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.role = f"{database.name}_role"
+        self._has_role = False
+
+    def close(self) -> None:
+        self.database.drop()
+        if self._has_role:
+            with closing(self.database.server.connect()) as connection:
+                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(self.role)))
+
+    def do(self, change: Change) -> None:
+        """Does it."""
+        if callable(change):
+            change(self.database)
+        elif change:
+            if "{role}" in change and not self._has_role:
+                self._has_role = True
+                self.database.execute(f'CREATE ROLE "{self.role}"')
+            self.database.execute(
+                change.replace("{role}", f'"{self.role}"')
+                .replace("{database}", f'"{self.database.name}"')
+                .replace("{superuser}", f'"{self.database.server.user}"')
+            )
+
+    def findings(self, check: str, stage: str, user: str | None, options: Iterable[str] = ()) -> list[Finding]:
+        """What the checks of a stage find, of this one check; errors of other checks are an AssertionError."""
+        parsed = parse([*options, *(["--rollback"] if stage == "rollback" else [])])
+        with closing(self.database.connect(user)) as connection:
+            begin_reading(connection, parsed.lock_timeout)
+            found = ask(connection, inspect(connection, parsed), stage)
+        return [finding for finding in found if finding.check == check]
+
+    def state(self) -> tuple[Any, Any, list[Any]]:
+        """Every object of the database, every row with the transaction that wrote it, and every setting."""
+        with closing(self.database.connect()) as connection:
+            objects = fingerprint(connection)
+            settings = connection.execute(
+                "SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting AS s"
+                " JOIN pg_database AS d ON d.oid = s.setdatabase WHERE d.datname = current_database() ORDER BY 1, 2"
+            ).fetchall()
+        return objects, self.database.rows_with_xmin(), settings
+
+    def mend(self, case: Case, findings: Iterable[Finding]) -> tuple[str, ...]:
+        """Does what the findings propose; the answer is the options that the next run is given."""
+        options: list[str] = []
+        for finding in findings:
+            proposed = re.search(case.mended_by, finding.action)
+            assert proposed, f"{case.mended_by!r} is not in the action: {finding.action}"
+            if case.by_hand or case.options_by_hand is not None:
+                continue
+            if proposed[0].startswith("--"):
+                options += shlex.split(proposed[0].replace("ACTUAL", "received_at"))
+            else:
+                # One by one, since some cannot be in a transaction with others.
+                for statement in proposed[0].split("; "):
+                    self.database.execute(statement)
+        self.do(case.by_hand)
+        return tuple(options) or case.options_by_hand or case.options

@@ -1,0 +1,68 @@
+"""The runner as the tests run it: in this process, where it is quick, or as a program of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import migrate
+from tests.support.watchdog import REPOSITORY
+
+#: The variables that say where a database is; a test that means to set one starts without them.
+WHERE = ("DATABASE_URL", "SUPABASE_DB_", "SUPABASE_SERVICE_ROLE_", "PG")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run has ended, and what it has said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The result of a run with ``--json``; raises ValueError where standard output is anything else."""
+        result: dict[str, Any] = json.loads(self.out)
+        return result
+
+    @property
+    def findings(self) -> list[dict[str, str]]:
+        """The findings of a run with ``--json``, of the checks before it and of those after it."""
+        return [*self.json.get("findings", []), *self.json.get("report", {}).get("findings", [])]
+
+    def of(self, check: str) -> list[dict[str, str]]:
+        """The findings of one check, each once."""
+        return [
+            each
+            for number, each in enumerate(self.findings)
+            if each["check"] == check and each not in self.findings[:number]
+        ]
+
+
+def run(*arguments: str) -> Run:
+    """Runs the command line in this process; there is no terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = migrate.main(arguments)
+    return Run(status, out.getvalue(), err.getvalue())
+
+
+def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Starts ``python migrate.py`` with pipes and no terminal; the caller waits for it."""
+    return subprocess.Popen(
+        [sys.executable, "migrate.py", *arguments],
+        cwd=REPOSITORY,
+        env=None if environment is None else dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )

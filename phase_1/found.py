@@ -153,6 +153,17 @@ class Found:
             if child is not None and column in child.columns and self.table(parent) is not None:
                 yield name, column, parent
 
+    def _had_client_id(self, name: str) -> bool:
+        """Whether the table has a client_id that is not (yet) the work of Phase 1."""
+        table = self.table(name)
+        return table is not None and table.client_id and f"add_client_id_foreign_key({name})" not in self.standing
+
+    def _client(self, alias: str, name: str) -> str:
+        """The client that a row will have, as SQL."""
+        table = self.table(name)
+        default = f"{literal(self.default_organization)}::uuid"
+        return f"coalesce({alias}.client_id, {default})" if table is not None and table.client_id else default
+
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
         if each in ("database", "log", "run"):
@@ -167,6 +178,16 @@ class Found:
                     "columns": ", ".join(self.columns(index)),
                     "where": f"WHERE {index.where}" if index.where else "",
                 }
+        elif each == "child with client_id":
+            for name, column, parent in self._children():
+                if self._had_client_id(name) or self._had_client_id(parent):
+                    yield {
+                        "table": name,
+                        "column": column,
+                        "parent": parent,
+                        "client": self._client("c", name),
+                        "parents_client": self._client("p", parent),
+                    }
         elif each == "batch of users":
             yield {"table": "users"}
         else:

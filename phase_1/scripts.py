@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -107,6 +108,7 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
     return re.sub(r" *\0", "", filled)
 
 
+@lru_cache(maxsize=None)
 def read(name: str, directory: Path = SQL_DIRECTORY) -> Tuple[Section, ...]:
     """The sections of a file in ``sql/``, in its order.
 

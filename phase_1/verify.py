@@ -13,6 +13,16 @@ from phase_1.scripts import Section, Value, read
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
+#: What keeps a check from being run: it is then a finding, and not passed. A column that is not there or
+#: of another type is what another check is about.
+_CANNOT_BE_RUN = (
+    errors.InsufficientPrivilege,
+    errors.LockNotAvailable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.UndefinedTable,
+)
+
 _CHECKS = ("phase_1_preflight.sql", "phase_1_verify.sql")
 
 
@@ -88,13 +98,17 @@ def checks(stage: str) -> List[Section]:
     return [section for name in _CHECKS for section in read(name) if stage in section.names("stage")]
 
 
-def ask(connection: psycopg.Connection[Any], found: Found, stage: str) -> List[Finding]:
-    """Runs the checks of a stage, in a transaction that ``begin_reading`` started.
+def ask(
+    connection: psycopg.Connection[Any], found: Found, stage: str, only: Optional[str] = None
+) -> List[Finding]:
+    """Runs the checks of a stage, or one of them, in a transaction that ``begin_reading`` started.
 
     A check that the role may not run is a finding of its own: nobody takes it for passed.
     """
     findings: List[Finding] = []
     for section in checks(stage):
+        if only not in (None, section.name):
+            continue
         for values in found.targets(section.header("each") or "run"):
             findings += _ask_one(connection, section, found.values(**values))
     return findings
@@ -106,7 +120,7 @@ def _ask_one(connection: psycopg.Connection[Any], section: Section, values: Mapp
         with connection.transaction():  # a savepoint: a check that fails does not end the others
             for object_, problem, action in connection.execute(query):
                 yield Finding(section.name, section.header("level"), str(object_), str(problem), str(action))
-    except (errors.InsufficientPrivilege, errors.LockNotAvailable, errors.UndefinedTable) as error:
+    except _CANNOT_BE_RUN as error:
         yield Finding(
             section.name,
             ERROR,

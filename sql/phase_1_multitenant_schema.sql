@@ -262,14 +262,26 @@ SELECT id, client_id FROM public.users
 WHERE :batch
 ON CONFLICT DO NOTHING;
 
--- name: pin_client
--- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
---       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it.
+-- name: drop_partial_pins
+-- does: Drops what is left of the policies of the next step where somebody has dropped one of them.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3 FROM pg_catalog.pg_policy
+-- done: SELECT count(*) IN (0, 3) OR :phase_2 FROM pg_catalog.pg_policy
+--       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
+DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
+DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
+
+-- name: pin_client
+-- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
+--       default organization: they can neither put a row into another client, nor take one from it, nor
+--       delete one there. Phase 2 replaces it; where it has, a second run does not bring it back.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: about a millisecond
+-- each: table with row security
+-- done: SELECT count(*) = 3 OR (:phase_2 AND 'pin_client(' || :'table' || ')' = ANY (:standing))
+--       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 CREATE POLICY phase_1_client_pinned ON public.:"table"
     AS RESTRICTIVE FOR INSERT TO :api_roles
@@ -408,6 +420,10 @@ BEGIN
         IF EXISTS (
             SELECT FROM pg_catalog.pg_attribute
             WHERE attrelid = ('public.' || tenant_table)::regclass AND attname = 'client_id' AND attnotnull
+                -- PostgreSQL 18: NOT NULL NOT VALID
+                AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_constraint
+                    WHERE conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND NOT convalidated)
         ) THEN
             guaranteed := guaranteed || 'without_client'::text;
         ELSE

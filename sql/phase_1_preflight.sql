@@ -155,7 +155,19 @@ SELECT
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
-WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> '';
+WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> ''
+UNION ALL
+-- PostgreSQL 18 lets a column be NOT NULL whose rows nobody has looked at
+SELECT
+    format('public.%s.client_id', found.name),
+    format('is NOT NULL by %s, which was never validated: there may be NULLs', c.conname),
+    format('ALTER TABLE public.%I VALIDATE CONSTRAINT %I, or, for Phase 1 to fill them, ALTER COLUMN client_id '
+        'DROP NOT NULL', found.name, c.conname)
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
+JOIN pg_constraint AS c
+    ON c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum] AND c.contype = 'n' AND NOT c.convalidated;
 
 -- name: client_id_points_to_organizations
 -- level: error
@@ -170,6 +182,22 @@ SELECT
 FROM public.:"table" AS t
 WHERE client_id IS NOT NULL
     AND NOT EXISTS (SELECT FROM :organizations AS o WHERE o.id = t.client_id)
+HAVING count(*) > 0;
+
+-- name: rows_agree_with_their_parent
+-- level: error
+-- stage: preflight
+-- each: child with client_id
+SELECT
+    'public.' || :'table' AS object,
+    format('%s rows would belong to another client than the row of public.%s that their %s names',
+        count(*), :'parent', :'column') AS problem,
+    format('give them the client of what they belong to, in a column of their own: ALTER TABLE public.%1$I '
+        'ADD COLUMN client_id uuid; UPDATE public.%1$I AS c SET client_id = p.client_id FROM public.%2$I AS p '
+        'WHERE p.id = c.%3$I', :'table', :'parent', :'column') AS action
+FROM public.:"table" AS c
+JOIN public.:"parent" AS p ON p.id = c.:"column"
+WHERE :client <> :parents_client
 HAVING count(*) > 0;
 
 -- name: client_id_foreign_key_restricts
@@ -469,8 +497,10 @@ SELECT
     format('holds %s on public.%s until somebody ends it', l.mode, found.name) AS problem,
     format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L, as %2$I', p.gid, p.owner) AS action
 FROM pg_prepared_xacts AS p
+-- a transaction's locks have its virtualtransaction in common; a prepared one has no process
+JOIN pg_locks AS own ON own.pid IS NULL AND own.locktype = 'transactionid' AND own.transactionid = p.transaction
 JOIN pg_locks AS l
-    ON l.pid IS NULL AND l.locktype = 'relation' AND l.virtualtransaction = '-1/' || p.transaction::text
+    ON l.pid IS NULL AND l.locktype = 'relation' AND l.virtualtransaction = own.virtualtransaction
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 JOIN :tables_found AS found (name, time_column) ON l.relation = to_regclass('public.' || found.name)
 WHERE p.database = current_database();

@@ -49,16 +49,17 @@ DROP INDEX :concurrently public.:"index";
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_policy
 --           WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%')
-DROP POLICY phase_1_client_pinned_delete ON public.:"table";
-DROP POLICY phase_1_client_pinned_update ON public.:"table";
-DROP POLICY phase_1_client_pinned ON public.:"table";
+-- Phase 2, or somebody, may have dropped one of them already.
+DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
+DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
+DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 
 -- name: drop_user_organizations
 -- does: Drops the memberships, with every membership in them.
 -- lock: ACCESS EXCLUSIVE on user_organizations, users and organizations
 -- for: milliseconds
 -- each: database
--- undoes: create_user_organizations, add_memberships
+-- undoes: create_user_organizations, add_memberships(users)
 -- done: SELECT to_regclass('public.user_organizations') IS NULL
 DROP TABLE public.user_organizations;
 

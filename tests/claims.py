@@ -129,3 +129,14 @@ CLAIMS: tuple[Claim, ...] = (
         secrets_stay_secret="No password is ever printed, logged or reported.",  # noqa: S106 - a sentence
     ),
 )
+
+
+def markdown() -> str:
+    """The claims as the table of README.md; ``python -m tests.claims`` prints it."""
+    lines = ["| claim | what is promised |", "| --- | --- |"]
+    lines += [f"| `{claim.id}` | {claim.sentence} |" for claim in CLAIMS]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -16,9 +16,6 @@ from pathlib import Path
 from tests.plugins.server import MAJORS
 from tests.support.certificate import CERTIFIED, ROOT, CertificateError, Document, merge, remove, write
 
-#: As many as the cores of a small machine; a server takes part of one.
-_WORKERS = "2"
-
 
 def main(arguments: list[str]) -> int:
     """Certifies the majors, and returns 0 if every claim is certified on each of them."""
@@ -53,7 +50,7 @@ def _certify(major: str, directory: Path) -> Document | None:
     started = time.monotonic()
     command = [sys.executable, "-m", "pytest", "--certify", f"--pg={major}", f"--reports={directory / major}"]
     print(f"--- PostgreSQL {major}", flush=True)
-    done = subprocess.run([*command, "-n", _WORKERS, "-q"], cwd=ROOT, check=False)
+    done = subprocess.run([*command, "-q"], cwd=ROOT, check=False)
     print(f"--- PostgreSQL {major}: exit code {done.returncode} after {time.monotonic() - started:.0f} s", flush=True)
     written = directory / major / "certificate.json"
     document: Document | None = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None

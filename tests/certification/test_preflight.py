@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
 
 from phase_1.found import BATCH
-from phase_1.inventory import DEFAULT_ORGANIZATION, TABLES
+from phase_1.inventory import DEFAULT_ORGANIZATION, TIME_COLUMNS
 from phase_1.problems import DONE, REFUSED
 from phase_1.verify import ERROR
+from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.plugins.server import Server
-from tests.support.cases import Case, Workbench, names, params, workbench
+from tests.support.cases import Case, names, params, workbench
+from tests.support.pooler import Pooler
 from tests.support.runner import run
 
 #: Organizations as Phase 1 would create them, without the default one.
@@ -55,10 +58,11 @@ CREATE POLICY phase_1_denied ON public.migration_log
 
 #: A client_id that was there before, with rows of Acme, rows without a client, and no foreign key.
 OWN_CLIENT_ID = """
-ALTER TABLE public.uploads ADD COLUMN client_id uuid;
-UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111'
-WHERE id IN (SELECT id FROM public.uploads ORDER BY id LIMIT 1);
+ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
+UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111'
+WHERE id IN (SELECT id FROM public.email_logs ORDER BY id LIMIT 1);
 """
+
 
 def add_columns(table: str, up_to: int) -> str:
     """SQL that uses up the attribute numbers of a table."""
@@ -315,12 +319,43 @@ CASES = (
         "client_id_points_to_organizations",
         "some",
         near_miss=ORGANIZATIONS + OWN_CLIENT_ID,
-        violation="UPDATE public.uploads SET client_id = '22222222-2222-4222-8222-222222222222' WHERE client_id IS NOT NULL",
-        object="public.uploads.client_id",
+        violation="UPDATE public.email_logs SET client_id = '22222222-2222-4222-8222-222222222222' WHERE client_id IS NOT NULL",
+        object="public.email_logs.client_id",
         problem="1 rows point to 1 organizations that do not exist",
         mended_by="create those organizations",
         by_hand="INSERT INTO public.organizations (id, name, slug)"
         " VALUES ('22222222-2222-4222-8222-222222222222', 'Second', 'second')",
+    ),
+    Case(
+        "rows_agree_with_their_parent",
+        "other client",
+        near_miss=ORGANIZATIONS
+        + """
+            ALTER TABLE public.transform_logs ADD COLUMN client_id uuid REFERENCES public.organizations (id) ON DELETE RESTRICT;
+            ALTER TABLE public.transform_logs ALTER COLUMN upload_id DROP NOT NULL;
+            UPDATE public.transform_logs SET client_id = '11111111-1111-4111-8111-111111111111', upload_id = NULL
+            WHERE id IN (SELECT id FROM public.transform_logs ORDER BY id LIMIT 1);
+        """,
+        violation="UPDATE public.transform_logs SET upload_id = u.id FROM public.uploads AS u"
+        " WHERE transform_logs.client_id IS NOT NULL",
+        object="public.transform_logs",
+        problem="1 rows would belong to another client than the row of public.uploads that their upload_id names",
+        mended_by="give them the client of what they belong to",
+        by_hand="UPDATE public.transform_logs SET client_id = NULL",
+    ),
+    Case(
+        "rows_agree_with_their_parent",
+        "no client",
+        near_miss="""
+            SET ROLE app_owner;
+            ALTER TABLE public.uploads ADD COLUMN client_id uuid;
+            DELETE FROM public.sellout_entries2;
+            DELETE FROM public.processing_logs;
+        """,
+        violation=ORGANIZATIONS + "UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111'",
+        object="public.transform_logs",
+        problem="9 rows would belong to another client than the row of public.uploads that their upload_id names",
+        mended_by="ALTER TABLE public.transform_logs ADD COLUMN client_id uuid; UPDATE .*",
     ),
     Case(
         "client_id_foreign_key_restricts",
@@ -455,8 +490,7 @@ CASES = (
     Case(
         "default_organization_is_active",
         "inactive",
-        near_miss=ORGANIZATIONS
-        + "INSERT INTO public.organizations (name, slug) VALUES ('Ours', 'default-org');"
+        near_miss=ORGANIZATIONS + "INSERT INTO public.organizations (name, slug) VALUES ('Ours', 'default-org');"
         "UPDATE public.organizations SET is_active = FALSE WHERE slug = 'acme'",
         violation="UPDATE public.organizations SET is_active = NULL WHERE slug = 'default-org'",
         object="public.organizations",
@@ -579,16 +613,16 @@ CASES = (
         + """
             RESET ROLE;
             CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-            CREATE TRIGGER on_insert BEFORE INSERT ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp();
-            CREATE TRIGGER on_name BEFORE UPDATE OF filename ON public.uploads
+            CREATE TRIGGER on_insert BEFORE INSERT ON public.email_logs FOR EACH ROW EXECUTE FUNCTION public.stamp();
+            CREATE TRIGGER on_name BEFORE UPDATE OF recipient ON public.email_logs
                 FOR EACH ROW EXECUTE FUNCTION public.stamp();
             CREATE TRIGGER elsewhere BEFORE UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION public.stamp();
         """,
-        violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp()",
-        object="trigger on_update on public.uploads",
+        violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.email_logs FOR EACH ROW EXECUTE FUNCTION public.stamp()",
+        object="trigger on_update on public.email_logs",
         problem="fires for the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
-        by_hand="ALTER TABLE public.uploads DISABLE TRIGGER on_update",
+        by_hand="ALTER TABLE public.email_logs DISABLE TRIGGER on_update",
     ),
     Case(
         "triggers_will_fire_on_the_fill",
@@ -598,15 +632,15 @@ CASES = (
         + """
             RESET ROLE;
             CREATE FUNCTION public.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-            UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111';
-            CREATE TRIGGER on_update BEFORE UPDATE ON public.uploads FOR EACH ROW EXECUTE FUNCTION public.stamp();
+            UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111';
+            CREATE TRIGGER on_update BEFORE UPDATE ON public.email_logs FOR EACH ROW EXECUTE FUNCTION public.stamp();
         """,
-        violation="ALTER TABLE public.uploads DISABLE TRIGGER USER; UPDATE public.uploads SET client_id = NULL;"
-        "ALTER TABLE public.uploads ENABLE TRIGGER USER",
-        object="trigger on_update on public.uploads",
+        violation="ALTER TABLE public.email_logs DISABLE TRIGGER USER; UPDATE public.email_logs SET client_id = NULL;"
+        "ALTER TABLE public.email_logs ENABLE TRIGGER USER",
+        object="trigger on_update on public.email_logs",
         problem="fires for the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
-        by_hand="DROP TRIGGER on_update ON public.uploads",
+        by_hand="DROP TRIGGER on_update ON public.email_logs",
     ),
     Case(
         "filled_rows_can_be_told",
@@ -614,12 +648,12 @@ CASES = (
         near_miss=ORGANIZATIONS
         + OWN_CLIENT_ID
         + "INSERT INTO public.organizations (name, slug) VALUES ('Ours', 'default-org')",
-        violation="UPDATE public.uploads SET client_id = o.id FROM public.organizations AS o"
+        violation="UPDATE public.email_logs SET client_id = o.id FROM public.organizations AS o"
         " WHERE o.slug = 'default-org' AND client_id IS NOT NULL",
-        object="public.uploads.client_id",
+        object="public.email_logs.client_id",
         problem="1 rows belong to the default organization already",
         mended_by="keep a copy of the key of the rows without a client",
-        by_hand="UPDATE public.uploads SET client_id = '11111111-1111-4111-8111-111111111111' WHERE client_id IS NULL",
+        by_hand="UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111' WHERE client_id IS NULL",
     ),
     Case(
         "publications_carry_no_tenant_table",
@@ -889,8 +923,11 @@ APART = {
 }
 
 
+Old = tuple[Database, psycopg.Connection[tuple[Any, ...]]]
+
+
 @pytest.fixture(scope="module", autouse=True)
-def old(templates: Templates) -> Iterator[tuple[Database, psycopg.Connection[tuple[object, ...]]]]:
+def old(templates: Templates) -> Iterator[Old]:
     """A migrated database with a transaction that was begun with the first test of this module."""
     database = templates.clone("founding-migrated")
     connection = database.connect(OWNER, autocommit=False, application_name="nightly report")
@@ -960,7 +997,326 @@ def test_check_finds_its_violation_and_not_the_near_miss(case: Case, stage: str,
         options = bench.mend(case, found)
         assert bench.findings(case.check, stage, case.user_by_hand, options) == []
         if case.level == ERROR:
-            again = run("--dsn", bench.database.dsn(case.user_by_hand), *rollback, "--json", "--force", *options)
+            again = run(
+                "--dsn",
+                bench.database.dsn(case.user_by_hand),
+                *rollback,
+                "--json",
+                "--force",
+                "--give-up-after",
+                "1s",
+                *options,
+            )
             assert again.status == DONE, again.err
 
 
+@pytest.mark.claim("preflight-warns")
+def test_preflight_warns_of_a_service_role_that_row_security_binds(private_server: Server) -> None:
+    """A service_role without BYPASSRLS is named before the migration; one that is a superuser is none.
+
+    The back end would see no organization and no membership, and everybody would be locked out.
+    """
+    templates = Templates(private_server)
+    with workbench(templates, "founding-empty") as bench:
+        check = "service_role_bypasses_row_security"
+        assert bench.findings(check, "preflight", OWNER) == []
+        bench.do("ALTER ROLE service_role NOBYPASSRLS SUPERUSER")
+        assert bench.findings(check, "preflight", OWNER) == []
+        bench.do("ALTER ROLE service_role NOSUPERUSER")
+        result = run("--dsn", bench.database.owner_dsn, "--dry-run", "--json")
+        [found] = result.findings
+        assert (result.status, found["check"], found["level"]) == (DONE, check, "warning")
+        assert found["object"] == "role service_role"
+        bench.do(found["action"].removeprefix("as a superuser: "))
+        assert bench.findings(check, "preflight", OWNER) == []
+    templates.close()
+
+
+@pytest.mark.claim("preflight-refuses")
+def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates) -> None:
+    """A pooler that gives every transaction another server session is found and refused; in session mode it serves.
+
+    Behind one the locks and settings of the migration would be those of strangers, and theirs the migration's.
+    """
+    with workbench(templates, "founding") as bench:
+        dsn = bench.database.owner_dsn
+        before = bench.state()
+        with Pooler(dsn, "transaction") as pooler:
+            result = run("--dsn", pooler.dsn, "--json", "--force")
+        assert result.status == REFUSED
+        [found] = result.findings
+        assert (found["check"], found["level"]) == ("no_transaction_pooler", "error")
+        assert "session mode" in found["action"]
+        assert bench.state() == before
+        assert bench.database.query("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
+        with Pooler(dsn, "session") as pooler:
+            assert run("--dsn", pooler.dsn, "--force").status == DONE
+
+
+@pytest.mark.claim("invalid-index-rebuilt")
+@pytest.mark.parametrize("mode", ["transactional", "online"])
+def test_invalid_index_of_ours_is_dropped_and_built_again(mode: str, templates: Templates) -> None:
+    """What an interrupted build has left under the name of one of our indexes is replaced by a valid index.
+
+    It would cost every write and serve no query, and IF NOT EXISTS would take it for done.
+    """
+    options = ["--online"] if mode == "online" else []
+    name = "idx_uploads_client_user_id"
+    with workbench(templates, "founding") as bench:
+        bench.do("ALTER TABLE public.uploads ADD COLUMN client_id uuid")
+        bench.do(invalid_index(name, "(client_id, user_id)"))
+        valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.{name}'::regclass"
+        assert bench.database.query(valid) == [(False,)]
+        [warned] = bench.findings("indexes_of_the_table_are_valid", "preflight", OWNER)
+        assert "dropped and built again" in warned.action
+        assert run("--dsn", bench.database.owner_dsn, "--force", *options).status == DONE
+        assert bench.database.query(valid) == [(True,)]
+
+        # The same on a database where Phase 1 is done, after a REINDEX or a DROP that somebody broke off.
+        bench.do(f"DROP INDEX public.{name}")
+        bench.do(invalid_index(name, "(client_id, user_id)"))
+        assert run("--dsn", bench.database.owner_dsn, "--force", *options).status == DONE
+        assert bench.database.query(valid) == [(True,)]
+
+
+#: What a table may call its time: the names that are known, and some that need quotes or --column.
+NAMED = [(name, ()) for name in TIME_COLUMNS] + [
+    (name, ("--column", f"uploads.created_at={name}")) for name in ("received_at", "When it Came", "timestamp", "end")
+]
+
+
+@pytest.mark.claim("time-columns-resolved")
+@pytest.mark.parametrize(("name", "options"), NAMED, ids=[name for name, _ in NAMED])
+def test_time_column_is_found_by_its_known_names_or_by_the_option(
+    name: str, options: tuple[str, ...], templates: Templates
+) -> None:
+    """The time column of a table is taken by any name that it is known by, or that is given, and is told.
+
+    An index on another column, or none, leaves the newest uploads of a client to a scan of the table.
+    """
+    with workbench(templates, "founding") as bench:
+        if name != "created_at":
+            bench.do(f'ALTER TABLE public.uploads RENAME created_at TO "{name}"')
+        dsn = ("--dsn", bench.database.owner_dsn, *options)
+        assert run(*dsn, "--dry-run", "--json").json["tables"]["uploads"]["time_column"] == name
+        assert run(*dsn, "--force").status == DONE
+        columns = bench.database.query(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = 'public.idx_uploads_client_created_at'::regclass"
+        )
+        assert columns == [("client_id",), (name,)]
+        logged = bench.database.query(
+            "SELECT details -> 'time_columns' ->> 'uploads' FROM public.migration_log"
+            " WHERE operation = 'migrate' AND status = 'completed'"
+        )
+        assert logged == [(name,)]
+        assert run(*dsn, "--verify").status == DONE
+        assert "Nothing to do" in run(*dsn, "--force").out
+        assert run(*dsn, "--rollback", "--force").status == DONE
+
+
+@pytest.mark.claim("time-columns-resolved")
+def test_time_columns_of_the_known_deployment_are_found(templates: Templates) -> None:
+    """The deployment with uploaded_at and logged_at needs no option.
+
+    Its operator would otherwise have to know the answers before the migration starts.
+    """
+    with workbench(templates, "deployed") as bench:
+        tables = run("--dsn", bench.database.owner_dsn, "--dry-run", "--json").json["tables"]
+        assert tables["uploads"]["time_column"] == "uploaded_at"
+        assert tables["transform_logs"]["time_column"] == "logged_at"
+        assert tables["users"]["time_column"] == "created_at"
+        assert tables["email_logs"]["time_column"] == "created_at"
+
+
+@pytest.mark.claim("existing-client-id-kept")
+@pytest.mark.parametrize("default", ["ours", "theirs"])
+@pytest.mark.parametrize("mode", ["transactional", "online"])
+def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
+    mode: str, default: str, templates: Templates, evidence: Evidence
+) -> None:
+    """Values that are there stay, NULLs go to the default organization, batch by batch; the rollback returns both.
+
+    A value that is overwritten gives one client's rows to another, and no rollback would know.
+    """
+    options = ["--online"] if mode == "online" else []
+    rows = 2 * BATCH + 500
+    with workbench(templates, "founding") as bench:
+        database = bench.database
+        bench.do(ORGANIZATIONS)
+        if default == "theirs":
+            bench.do(
+                "SET ROLE app_owner; INSERT INTO public.organizations (name, slug) VALUES ('The First', 'default-org')"
+            )
+        bench.do(
+            f"""
+            ALTER TABLE public.email_logs ADD COLUMN client_id uuid DEFAULT '11111111-1111-4111-8111-111111111111';
+            INSERT INTO public.email_logs (recipient, client_id)
+            SELECT n || '@example.com', CASE n % 10 WHEN 0 THEN '11111111-1111-4111-8111-111111111111'::uuid END
+            FROM generate_series(1, {rows}) AS n;
+            ANALYZE public.email_logs
+            """
+        )
+        values = "SELECT id, client_id FROM public.email_logs ORDER BY id"
+        before, objects = dict(database.query(values)), bench.state()[0]
+        dsn = ("--dsn", database.owner_dsn, *options)
+
+        batches = run(*dsn, "--dry-run").out.count("UPDATE public.email_logs")
+        evidence("batches of the fill", batches)
+        assert batches == 3
+        assert run(*dsn, "--force").status == DONE
+        [(organization,)] = database.query("SELECT id FROM public.organizations WHERE slug = 'default-org'")
+        assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
+        after = dict(database.query(values))
+        assert after == {key: value or organization for key, value in before.items()}
+
+        assert run(*dsn, "--rollback", "--force").status == DONE
+        assert dict(database.query(values)) == before
+        left = {name: each for name, each in bench.state()[0].items() if "migration_log" not in name}
+        assert left == objects
+
+
+@pytest.mark.claim("existing-client-id-kept")
+def test_client_id_without_a_null_is_not_written(templates: Templates) -> None:
+    """A client_id that is complete already is tied to organizations, and not one of its rows is written.
+
+    Writing them all doubles the table and fires the triggers of the application, for nothing.
+    """
+    with workbench(templates, "founding") as bench:
+        bench.do(ORGANIZATIONS)
+        bench.do(
+            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
+            " DEFAULT '11111111-1111-4111-8111-111111111111'"
+        )
+        before = bench.database.rows_with_xmin(["email_logs"])
+        assert run("--dsn", bench.database.owner_dsn, "--force").status == DONE
+        assert bench.database.rows_with_xmin(["email_logs"]) == before
+        assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
+        [(default,)] = bench.database.query(
+            "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef AS d JOIN pg_attribute AS a ON attrelid = adrelid"
+            " AND attnum = adnum WHERE adrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
+        )
+        assert default == "'11111111-1111-4111-8111-111111111111'::uuid"
+
+
+@pytest.mark.claim("cost-is-foreseen")
+def test_estimate_recommends_online_above_three_seconds_of_locks(templates: Templates, evidence: Evidence) -> None:
+    """The estimate follows the rows, and from 3 s of held locks on the transactional mode recommends --online.
+
+    Whoever is not told stops every read of the application for as long as the indexes take.
+    """
+    with workbench(templates, "founding") as bench:
+        dsn = ("--dsn", bench.database.owner_dsn, "--dry-run")
+        small = run(*dsn)
+        assert "use --online" not in small.err
+        assert "It will hold its locks for about 0.0 s" in small.err
+        # What ANALYZE would write for a large table; no test needs to load one.
+        bench.do("UPDATE pg_class SET reltuples = 4e6 WHERE oid = 'public.sellout_entries2'::regclass")
+        cost = run(*dsn, "--json").json["cost"]
+        evidence("cost foreseen for 4 million sales", cost)
+        assert 10 < cost["seconds"] < 15
+        assert "use --online" in run(*dsn).err
+        assert "use --online" not in run(*dsn, "--online").err
+
+
+@pytest.mark.claim("cost-is-foreseen")
+def test_estimate_of_the_disk_is_right_within_a_factor_of_two(templates: Templates, evidence: Evidence) -> None:
+    """The disk that the new indexes are said to take is what they take, give or take a factor of two.
+
+    A disk that fills up in the middle of a migration stops the whole server.
+    """
+    with workbench(templates, "founding") as bench:
+        bench.do(
+            "INSERT INTO public.products (ean, name) SELECT 4000000000000 + n, 'a product'"
+            " FROM generate_series(1, 30000) AS n; ANALYZE public.products"
+        )
+        dsn = ("--dsn", bench.database.owner_dsn)
+        foreseen = run(*dsn, "--dry-run", "--json").json["cost"]["index_bytes"]
+        assert run(*dsn, "--force").status == DONE
+        [(taken,)] = bench.database.query("SELECT pg_relation_size('public.idx_products_client_ean')")
+        evidence("bytes of the indexes", {"foreseen": foreseen, "taken": taken})
+        assert taken / 2 < foreseen < taken * 2
+
+
+@pytest.mark.claim("no-superuser-needed")
+@pytest.mark.parametrize("mode", ["transactional", "online"])
+def test_owner_of_the_tables_migrates_and_goes_back_without_any_other_right(
+    mode: str, variant: str, templates: Templates
+) -> None:
+    """A role that owns the tables and may create in public does it all; so does a member of that role.
+
+    On a hosted database nobody is a superuser: a migration that needs one cannot be run there.
+    """
+    options = ["--online"] if mode == "online" else []
+    with workbench(templates, variant) as bench:
+        bench.do("CREATE TABLE public.marker (); ALTER TABLE public.marker OWNER TO {role}; DROP TABLE public.marker")
+        bench.do("GRANT app_owner TO {role}; ALTER ROLE {role} LOGIN")
+        bench.database.execute(f"ALTER ROLE \"{bench.role}\" PASSWORD '{bench.role}'")
+        for role in (OWNER, bench.role):
+            rights = bench.database.query(
+                "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls FROM pg_roles"
+                " WHERE rolname = %s",
+                role,
+            )
+            assert rights == [(False,)]
+            dsn = ("--dsn", bench.database.dsn(role), "--force", *options)
+            assert run(*dsn).status == DONE
+            assert run(*dsn, "--rollback", "--purge-log").status == DONE
+
+
+@pytest.mark.claim("preflight-refuses", "no-superuser-needed")
+@pytest.mark.parametrize("action", [[], ["--rollback"]], ids=["migration", "rollback"])
+def test_role_that_owns_nothing_is_refused(action: list[str], templates: Templates) -> None:
+    """A role that may only read is told whose tables they are, and nothing is touched.
+
+    It would fail in the middle, at the first statement that only an owner may run.
+    """
+    with workbench(templates, "founding-migrated" if action else "founding") as bench:
+        bench.do("GRANT SELECT ON ALL TABLES IN SCHEMA public TO staging_reader")
+        before = bench.state()
+        result = run("--dsn", bench.database.dsn("staging_reader"), "--force", *action)
+        assert result.status == REFUSED
+        assert "connect as app_owner" in result.err
+        assert bench.state() == before
+
+
+@pytest.mark.claim("preflight-refuses")
+@pytest.mark.parametrize("table", ["migration_log", "organizations"])
+def test_migration_run_by_a_superuser_is_not_taken_up_by_the_owner(table: str, templates: Templates) -> None:
+    """Where another role has migrated, whoever cannot read what it left is told who that was.
+
+    Without the log everything looks as if nobody had migrated, and the second run would break the first.
+    """
+    with workbench(templates, "founding-migrated") as bench:
+        bench.do(f"ALTER TABLE public.{table} OWNER TO {{superuser}}")
+        before = bench.state()
+        for action in ([], ["--rollback"], ["--verify"], ["--status"]):
+            result = run("--dsn", bench.database.owner_dsn, *action)
+            assert result.status == REFUSED
+            assert f"app_owner does not see every row of public.{table}" in result.err
+            assert f"connect as {bench.database.server.user}" in result.err
+        assert bench.state() == before
+
+
+@pytest.mark.claim("preflight-warns")
+def test_transaction_that_is_old_is_named(old: Old) -> None:
+    """A transaction of more than five seconds is named with its process, state and query; a young one is not.
+
+    The migration would wait for it, give way, and try again until it gives up.
+    """
+    database, connection = old
+    young = database.connect(OWNER, autocommit=False, application_name="young")
+    while not connection.execute("SELECT clock_timestamp() - now() > INTERVAL '5 s'").fetchall()[0][0]:
+        young.execute("SELECT pg_sleep(0.05)")  # what is awaited here is time itself
+        young.rollback()
+    young.execute("SELECT 1")
+    for action in ([], ["--rollback"]):
+        result = run("--dsn", database.owner_dsn, "--dry-run", "--json", *action)
+        [found] = result.of("transactions_are_short")
+        assert (result.status, found["level"]) == (DONE, "warning")
+        assert found["object"] == f"process {connection.info.backend_pid} (app_owner, nightly report)"
+        assert "idle in transaction" in found["problem"]
+    database.execute(found["action"].removeprefix("let it end, or end it: "))
+    with pytest.raises(errors.AdminShutdown):
+        connection.execute("SELECT 1")
+    for action in ([], ["--rollback"]):
+        assert run("--dsn", database.owner_dsn, "--dry-run", "--json", *action).findings == []

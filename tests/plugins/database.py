@@ -22,6 +22,8 @@ from tests.support.embedded import client_program
 OWNER = "app_owner"
 SMALL = 300  # sales: enough for every branch of the application's data, loaded in a moment
 LARGE = 100_000  # sales: enough for the planner to prefer an index to reading it all
+# Of the others too, so that each of the seven tables has more than a few pages.
+LARGE_REST = {"users": 5_000, "uploads": 3_000, "products": 5_000}
 TINY = 5  # sales, and as few of the rest: to look at every row after every step
 
 _MARK = "created by the Phase 1 suite"
@@ -233,7 +235,8 @@ class Templates:
                 if rest != ["empty"]:
                     sales = {"tiny": TINY, "large": LARGE}.get("".join(rest), SMALL)
                     # Vacuumed, because autovacuum would get to it in the middle of some test.
-                    application.load(connection, variant, sales=sales, vacuum=True)
+                    others = LARGE_REST if sales == LARGE else {}
+                    application.load(connection, variant, sales=sales, vacuum=True, **others)
         else:
             raise ValueError(f"no such kind of database: {kind}")
 

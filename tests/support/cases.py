@@ -57,7 +57,12 @@ class Case:
     @property
     def level(self) -> str:
         """``error``, ``warning`` or ``notice``, as the check's header says."""
-        return next(s.header("level") for stage in ("preflight", "rollback", "verify") for s in checks(stage) if s.name == self.check)
+        return next(
+            s.header("level")
+            for stage in ("preflight", "rollback", "verify")
+            for s in checks(stage)
+            if s.name == self.check
+        )
 
 
 #: What the tests of some checks certify besides.
@@ -133,12 +138,11 @@ class Workbench:
             )
 
     def findings(self, check: str, stage: str, user: str | None, options: Iterable[str] = ()) -> list[Finding]:
-        """What the checks of a stage find, of this one check; errors of other checks are an AssertionError."""
+        """What this check finds at this stage of a run with these options."""
         parsed = parse([*options, *(["--rollback"] if stage == "rollback" else [])])
         with closing(self.database.connect(user)) as connection:
             begin_reading(connection, parsed.lock_timeout)
-            found = ask(connection, inspect(connection, parsed), stage)
-        return [finding for finding in found if finding.check == check]
+            return ask(connection, inspect(connection, parsed), stage, only=check)
 
     def state(self) -> tuple[Any, Any, list[Any]]:
         """Every object of the database, every row with the transaction that wrote it, and every setting."""
@@ -153,6 +157,7 @@ class Workbench:
     def mend(self, case: Case, findings: Iterable[Finding]) -> tuple[str, ...]:
         """Does what the findings propose; the answer is the options that the next run is given."""
         options: list[str] = []
+        statements: dict[str, None] = {}
         for finding in findings:
             proposed = re.search(case.mended_by, finding.action)
             assert proposed, f"{case.mended_by!r} is not in the action: {finding.action}"
@@ -162,7 +167,8 @@ class Workbench:
                 options += shlex.split(proposed[0].replace("ACTUAL", "received_at"))
             else:
                 # One by one, since some cannot be in a transaction with others.
-                for statement in proposed[0].split("; "):
-                    self.database.execute(statement)
+                statements.update(dict.fromkeys(proposed[0].split("; ")))
+        for statement in statements:
+            self.database.execute(statement)
         self.do(case.by_hand)
         return tuple(options) or case.options_by_hand or case.options

@@ -90,7 +90,6 @@ class Model:
         self.done: set[str] = set()
         #: Whether each index that is there is valid.
         self.indexes: dict[str, bool] = {}
-        self.logged = False
         self._forward = tuple(forward)
         self._back = tuple(back)
 
@@ -173,9 +172,11 @@ class Model:
             new = DEFAULT if self.has_client(table) else None
             for user in former.keys() - rows.keys() if table == "users" else ():
                 self.delete_user(user)
+            # New ones last: the order of ids that the server draws would be another one each time.
+            there = [*(key for key in former if key in rows), *(key for key in rows if key not in former)]
             self.rows[table] = {
-                key: Row(row.parent, former[key].client if key in former else new, row.digest)
-                for key, row in rows.items()
+                key: Row(rows[key].parent, former[key].client if key in former else new, rows[key].digest)
+                for key in there
             }
 
     # Sections 7 and 8: there and back
@@ -188,6 +189,11 @@ class Model:
     def pristine(self) -> bool:
         """Whether nothing of Phase 1 is there, but for the log."""
         return not self.to_undo()
+
+    @property
+    def logged(self) -> bool:
+        """Whether there is a log, which the rollback leaves where it is."""
+        return "create_migration_log" in self.done
 
     def has_client(self, table: str) -> bool:
         """Whether the table has its client_id."""
@@ -204,7 +210,7 @@ class Model:
                 broken = []
                 if not self.indexes.get(target):
                     steps.append(step)
-            elif not (self.logged if name == "create_migration_log" else step in self.done):
+            elif step not in self.done:
                 steps.append(step)
         return steps
 
@@ -228,36 +234,37 @@ class Model:
     def apply(self, step: str) -> None:
         """A step of the migration or of the rollback has been committed."""
         name, target = _split(step)
-        if name == "create_migration_log":
-            self.logged = True
-        elif name == "create_index":
-            self.indexes[target] = True
-        elif name in ("drop_index", "drop_invalid_index"):
+        if name in ("drop_index", "drop_invalid_index"):
             del self.indexes[target]
         elif name in UNDOES:
             self.done -= set(_targets(UNDOES[name], target))
+        elif name == "create_index":
+            self.indexes[target] = True
         else:
             self.done.add(step)
-        if name == "create_default_organization":
-            self.organizations[DEFAULT] = Organization(DEFAULT_SLUG)
-        elif name == "add_client_id":
-            self._give_all(target, DEFAULT)
-        elif name == "add_memberships":
-            for user, row in self.rows["users"].items():
-                assert row.client is not None
-                self.memberships.setdefault((user, row.client), Membership())
-        elif name == "drop_user_organizations":
-            self.memberships.clear()
-        elif name == "drop_client_id":
-            self._give_all(target, None)
-        elif name == "delete_default_organization":
-            del self.organizations[DEFAULT]
-        elif name == "drop_organizations":
-            self.organizations.clear()
+        effects = {
+            "create_default_organization": self._create_default_organization,
+            "add_client_id": lambda: self._give_all(target, DEFAULT),
+            "add_memberships": self._add_memberships,
+            "drop_user_organizations": self.memberships.clear,
+            "drop_client_id": lambda: self._give_all(target, None),
+            "delete_default_organization": lambda: self.organizations.pop(DEFAULT),
+            "drop_organizations": self.organizations.clear,
+        }
+        if name in effects:
+            effects[name]()
 
     def invalidate(self, step: str) -> None:
         """The build or the drop of an index was killed half-way, outside of any transaction."""
         self.indexes[_split(step)[1]] = False
+
+    def _create_default_organization(self) -> None:
+        self.organizations[DEFAULT] = Organization(DEFAULT_SLUG)
+
+    def _add_memberships(self) -> None:
+        for user, row in self.rows["users"].items():
+            assert row.client is not None, "client_id comes before the memberships"
+            self.memberships.setdefault((user, row.client), Membership())
 
     def _give_all(self, table: str, client: str | None) -> None:
         for row in self.rows[table].values():

@@ -1,0 +1,513 @@
+"""Running it twice, dry, beside another run, and beside an application that holds locks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import psycopg
+import pytest
+
+from phase_1 import apply
+from phase_1 import connection as connections
+from phase_1.fingerprint import Fingerprint, difference, fingerprint
+from phase_1.inventory import NEW_TABLES, TABLES
+from tests.plugins.certificate import Evidence
+from tests.plugins.database import OWNER, Database, Row, Templates
+from tests.plugins.server import Server
+from tests.support.embedded import client_program
+from tests.support.proxy import Proxy, Statement
+from tests.support.runner import Run, run, start
+
+NAMES = [table.name for table in TABLES]
+ALL = ", ".join(f"public.{name}" for name in NAMES)
+LOG = "public.migration_log"
+
+MODES = pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+DIRECTIONS = pytest.mark.parametrize("direction", [[], ["--rollback"]], ids=["there", "back"])
+
+#: How long one of the waits below may take, in seconds: far longer than it ever does.
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server) as made:
+        yield made
+
+
+def through(proxy: Proxy, database: Database, *arguments: str) -> Run:
+    """A run as the owner of the tables, every statement of which is written down."""
+    return run("--dsn", proxy.dsn(database.name, OWNER), "--force", *arguments)
+
+
+def ready(database: Database, direction: list[str], mode: list[str] | None = None) -> None:
+    """Brings a database to where the direction starts."""
+    if direction:
+        done = run("--dsn", database.owner_dsn, "--force", *(mode or []))
+        assert done.status == 0, done.err
+
+
+def objects(database: Database, *exclude: str) -> Fingerprint:
+    with database.connect() as connection:
+        return fingerprint(connection, exclude=exclude)
+
+
+def rows(database: Database) -> dict[str, list[Row]]:
+    """Every row of every table with its place and its transaction, the log included."""
+    there = [name for name in NEW_TABLES if database.query("SELECT to_regclass(%s)", f"public.{name}") != [(None,)]]
+    return {**database.rows_with_xmin(), **database.rows_with_xmin(there)}
+
+
+def wait_for(database: Database, query: str, *parameters: Any) -> Row:
+    """The first row of a query, as soon as there is one."""
+    deadline = time.monotonic() + PATIENCE
+    with database.connect(application_name="suite") as connection:
+        while True:
+            row = connection.execute(query.encode(), parameters or None).fetchone()
+            if row is not None:
+                return row
+            assert time.monotonic() < deadline, f"in vain: {query}"
+
+
+def written(statements: list[Statement]) -> list[str]:
+    """The statements that may write: what is neither in a transaction that only reads nor a look.
+
+    What is left to a transaction that only reads cannot write, so that nothing need be known of it.
+    """
+    harmless = re.compile(
+        r"(SELECT pg_catalog\.pg_(backend_pid|try_advisory_lock|advisory_unlock)\(\d*\)|BEGIN|ROLLBACK|COMMIT)$"
+        # a look at who is in the way, and at the holder of the advisory lock
+        r"|SELECT (1$|pid, |greatest\()"
+    )
+    reading: set[int] = set()
+    found = []
+    for each in statements:
+        if re.match(r"BEGIN\b.*\bREAD ONLY$", each.sql):
+            reading.add(each.connection)
+        elif each.sql in ("ROLLBACK", "COMMIT"):
+            reading.discard(each.connection)
+        elif each.connection not in reading and not harmless.match(each.sql):
+            found.append(each.sql)
+    return found
+
+
+@pytest.mark.claim("rerun-does-nothing")
+@MODES
+@DIRECTIONS
+def test_second_run_does_nothing(database: Database, proxy: Proxy, direction: list[str], mode: list[str]) -> None:
+    """A second run finds nothing to do, says so, exits with 0 and sends no statement that could write.
+
+    Otherwise a deployment that runs the migration on every start changes the database on every start.
+    """
+    ready(database, direction, mode)
+    assert through(proxy, database, *direction, *mode).status == 0
+    before, before_rows = objects(database), rows(database)
+    first = len(proxy.statements())
+    second = through(proxy, database, *direction, *mode)
+    assert (second.status, second.err) == (0, "")
+    assert "Nothing to do" in second.out
+    assert difference(before, objects(database)) == []
+    assert rows(database) == before_rows
+    assert written(proxy.statements()[first:]) == []
+    # The test can fail: the first run did write.
+    assert written(proxy.statements()[:first]) != []
+
+
+@pytest.mark.claim("rerun-does-nothing")
+def test_second_run_leaves_later_decisions_alone(migrated: Database) -> None:
+    """A membership that was taken away, and a user who came later, are none of a second run's business.
+
+    Otherwise a deployment gives access back to whom it was taken from.
+    """
+    migrated.execute(
+        "DELETE FROM public.user_organizations WHERE id = (SELECT id FROM public.user_organizations LIMIT 1)"
+    )
+    left = migrated.checksum(["user_organizations"])
+    assert run("--dsn", migrated.owner_dsn, "--force").status == 0
+    assert migrated.checksum(["user_organizations"]) == left
+
+
+def working(statements: list[Statement]) -> list[str]:
+    """What the working session has sent, from the first BEGIN to the last COMMIT."""
+    (connection,) = {each.connection for each in statements if each.sql == "COMMIT;"}
+    sent = [each.sql for each in statements if each.connection == connection]
+    return sent[sent.index("BEGIN;") : len(sent) - sent[::-1].index("COMMIT;")]
+
+
+def taken_out(script: str, statements: list[str]) -> str:
+    """What is left of a script without these statements, which have to be in it, in this order, to the byte."""
+    left, position = "", 0
+    for sql in statements:
+        found = script.find(sql, position)
+        assert found >= 0, f"not in the dry run, or out of order: {sql}"
+        left += script[position:found]
+        position = found + len(sql)
+    return left + script[position:]
+
+
+def by_psql(database: Database, script: str) -> None:
+    """Runs a script as the owner of the tables, by PostgreSQL's own client."""
+    done = subprocess.run(
+        [client_program("psql"), "--no-psqlrc", "--quiet", database.server.dsn_without_password(database.name, OWNER)],
+        input=script,
+        env={**os.environ, "PGPASSWORD": OWNER, "PGCLIENTENCODING": "UTF8"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def noted(database: Database) -> list[Row]:
+    """The entries of the steps in the log; those about a run as a whole the runner adds."""
+    return database.query(
+        f"SELECT operation, status, details FROM {LOG} WHERE status = 'completed' AND operation <> 'verify' ORDER BY id"
+    )
+
+
+@pytest.mark.claim("dry-run-is-what-runs")
+@MODES
+@DIRECTIONS
+def test_dry_run_is_to_the_byte_what_runs(
+    database: Database,
+    templates: Templates,
+    proxy: Proxy,
+    direction: list[str],
+    mode: list[str],
+    evidence: Evidence,
+) -> None:
+    """The dry run's statements are those that the working session sends, and psql runs it with the same result.
+
+    Otherwise what was reviewed is not what runs in production.
+    """
+    ready(database, direction, mode)
+    script = run("--dsn", database.owner_dsn, "--dry-run", *direction, *mode).out
+    other = templates.clone(database.variant)
+    try:
+        ready(other, direction, mode)
+        before = len(noted(database)) if direction else 0
+        assert through(proxy, database, *direction, *mode).status == 0
+        sent = working(proxy.statements())
+        for line in taken_out(script, sent).splitlines():
+            assert line == "" or line.startswith(("-- ", "\\set ON_ERROR_STOP on")), line
+        evidence("statements in the dry run, and sent", len(sent))
+
+        by_psql(other, script)
+        assert difference(objects(database), objects(other)) == []
+        assert noted(other) == noted(database)
+        assert len(noted(database)) > before
+        everywhere = [*NAMES] if direction else [*NAMES, "organizations", "user_organizations"]
+        assert counts(other, everywhere) == counts(database, everywhere)
+        assert other.checksum() == database.checksum()
+    finally:
+        other.drop()
+
+
+def counts(database: Database, tables: list[str]) -> dict[str, int]:
+    return {table: count for table, (count, _) in database.checksum(tables).items()}
+
+
+@pytest.mark.claim("dry-run-is-what-runs")
+def test_dry_run_of_what_is_done_is_a_script_without_statements(migrated: Database) -> None:
+    """Where there is nothing to do the dry run says so in a script that does nothing.
+
+    Otherwise a pipeline that feeds it to psql runs something a second time.
+    """
+    done = run("--dsn", migrated.owner_dsn, "--dry-run")
+    assert done.status == 0
+    assert all(line == "" or line.startswith("-- ") for line in done.out.splitlines())
+
+
+@pytest.mark.claim("dry-run-only-reads")
+@MODES
+@DIRECTIONS
+def test_dry_run_changes_nothing_and_waits_for_nobody(
+    database: Database, proxy: Proxy, direction: list[str], mode: list[str]
+) -> None:
+    """The dry run only reads, beside an application that reads and writes every table in open transactions.
+
+    Otherwise looking at what would happen is an intervention of its own.
+    """
+    ready(database, direction, mode)
+    before, before_rows = objects(database), rows(database)
+    holder = database.connect("app_owner", autocommit=False)
+    holder.execute(f"LOCK TABLE {ALL} IN ROW EXCLUSIVE MODE")
+    done = through(proxy, database, "--dry-run", *direction, *mode)
+    assert (done.status, "COMMIT;" in done.out) == (0, True)
+    assert written(proxy.statements()) == []
+    holder.rollback()
+    assert difference(before, objects(database)) == []
+    assert rows(database) == before_rows
+
+
+State = dict[str, Any]
+
+
+def state(connection: psycopg.Connection[Any]) -> State:
+    """What a session carries from one user of it to the next."""
+    read = connection.execute
+    return {
+        "settings": dict(read("SELECT name, setting FROM pg_settings").fetchall()),
+        "role": read("SELECT session_user, current_user").fetchall(),
+        "prepared": read("SELECT name FROM pg_prepared_statements").fetchall(),
+        "advisory locks": read(
+            "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        ).fetchall(),
+        "channels": read("SELECT pg_listening_channels()").fetchall(),
+        "temporary": read("SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()").fetchall(),
+    }
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, State]]:
+    """What each session of the runner was like when it began and when it was to be closed."""
+    began: dict[psycopg.Connection[Any], State] = {}
+    seen: list[tuple[State, State]] = []
+
+    def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
+        connection = real_connect(dsn, **keywords)
+        began[connection] = state(connection)
+        return connection
+
+    def close(connection: psycopg.Connection[Any] | None) -> None:
+        if connection is not None and connection in began and not connection.closed:
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            seen.append((began.pop(connection), state(connection)))
+        real_close(connection)
+
+    real_connect, real_close = connections.connect, connections.close
+    monkeypatch.setattr(apply, "connect", connect)
+    monkeypatch.setattr(apply, "close", close)
+    return seen
+
+
+@pytest.mark.claim("settings-do-not-leak")
+def test_sessions_are_left_as_they_were_found(database: Database, sessions: list[tuple[State, State]]) -> None:
+    """Whatever the run, no setting, lock, role or prepared statement stays behind in a session of the runner.
+
+    Otherwise the next user of a pooled session works without a statement_timeout, or blind to a schema.
+    """
+    # Settings of the session's own, as ALTER ROLE or a pooler would give them.
+    given = (
+        "-c statement_timeout=61s -c lock_timeout=62s -c search_path=auth -c idle_in_transaction_session_timeout=63s"
+    )
+    dsn = psycopg.conninfo.make_conninfo(database.owner_dsn, options=given)
+    held: dict[str, psycopg.Connection[Row]] = {}
+
+    def hold(table: str) -> None:
+        held[table] = database.connect(autocommit=False)
+        held[table].execute(f"LOCK TABLE public.{table} IN ACCESS SHARE MODE")
+
+    ran = []
+    runs = (
+        ("--dry-run",),
+        ("--give-up-after", "1ms", "--lock-timeout", "1ms"),
+        ("--online", "--give-up-after", "1ms", "--lock-timeout", "1ms"),
+        (),
+        ("--verify",),
+        ("--status",),
+        ("--rollback", "--dry-run"),
+        ("--rollback", "--give-up-after", "1ms", "--lock-timeout", "1ms"),
+        ("--rollback",),
+        ("--online", "--jobs", "2"),
+        ("--rollback", "--online"),
+    )
+    for arguments in runs:
+        if "--give-up-after" in arguments:
+            hold("users")
+        ran.append((arguments, run("--dsn", dsn, "--force", *arguments).status))
+        for holder in held.values():
+            holder.rollback()
+    assert [status for _, status in ran] == [0, 1, 5, 0, 0, 0, 0, 1, 0, 0, 0], ran
+    assert len(sessions) >= 2 * len(runs) + 2
+    for before, after in sessions:
+        assert after == before
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+def test_second_runner_names_the_first_and_exits(database: Database) -> None:
+    """While one runner waits half-way, a second one exits with 6, naming its process; the first goes on.
+
+    Otherwise two deployments at once build on each other's half-done work.
+    """
+    holder = database.connect(autocommit=False)
+    holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+    first = start("--dsn", database.owner_dsn, "--force", "--lock-timeout", "10s")
+    try:
+        (pid,) = wait_for(
+            database,
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'phase_1' AND wait_event_type = 'Lock'"
+            " AND datname = current_database()",
+        )
+        before = rows(database)
+        second = run("--dsn", database.owner_dsn, "--force")
+        assert second.status == 6
+        assert f"process {pid} " in second.err
+        assert rows(database) == before
+        # Who only looks is not kept out.
+        assert run("--dsn", database.owner_dsn, "--dry-run").status == 0
+        assert run("--dsn", database.owner_dsn, "--status").status == 0
+        holder.rollback()
+        out, err = first.communicate(timeout=PATIENCE)
+        assert (first.returncode, err) == (0, ""), out
+    finally:
+        first.kill()
+        first.wait()
+    assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+class Holder:
+    """A transaction of the application that holds a table, as a report that runs long does."""
+
+    def __init__(self, database: Database, table: str) -> None:
+        self._connection = database.connect("app_owner", autocommit=False, application_name="report")
+        self._connection.execute(f"SELECT count(*) FROM public.{table}")
+        self.pid = self._connection.info.backend_pid
+
+    def release(self) -> None:
+        self._connection.rollback()
+
+
+@pytest.mark.claim("lock-waits-give-way")
+@DIRECTIONS
+def test_run_gives_up_and_names_who_is_in_the_way_of_any_table(database: Database, direction: list[str]) -> None:
+    """Whichever tenant table is held, the run gives up in time, names the process, and leaves all as it was.
+
+    Otherwise an operator kills sessions at random, or the run hangs with half of the locks.
+    """
+    ready(database, direction)
+    before, before_rows = objects(database, LOG), database.rows_with_xmin()
+    for table in NAMES:
+        holder = Holder(database, table)
+        done = run(
+            "--dsn", database.owner_dsn, "--force", *direction, "--lock-timeout", "250ms", "--give-up-after", "1ms"
+        )
+        holder.release()
+        assert done.status == 1
+        assert f"process {holder.pid} (report, app_owner," in done.err
+        assert "55P03" in done.err
+        assert difference(before, objects(database, LOG)) == []
+    assert database.rows_with_xmin() == before_rows
+    ((failures,),) = database.query(
+        f"SELECT count(*) FROM {LOG} WHERE status = 'failed' AND details->>'sqlstate' = '55P03'"
+    )
+    assert failures == len(NAMES)
+
+
+@pytest.mark.claim("lock-waits-give-way")
+@pytest.mark.parametrize(
+    ("arguments", "statement"),
+    [
+        ([], "LOCK TABLE"),
+        (["--online"], "ALTER TABLE public.email_logs\n    ADD COLUMN"),
+        (["--rollback"], "LOCK TABLE"),
+        (["--rollback", "--online"], "ALTER TABLE public.email_logs\n    DROP COLUMN"),
+    ],
+    ids=["there", "there online", "back", "back online"],
+)
+def test_run_tries_again_and_succeeds_once_the_lock_is_released(
+    database: Database, proxy: Proxy, arguments: list[str], statement: str
+) -> None:
+    """A run that has given way says to whom, tries again, and is done once the lock is released.
+
+    Otherwise one report that runs long makes the maintenance window a failure.
+    """
+    if "--rollback" in arguments:
+        ready(database, ["--rollback"])
+    holders: list[Holder] = []
+    tries: list[str] = []
+
+    def hold_and_release(each: Statement) -> None:
+        if each.sql.startswith(statement):
+            tries.append(each.sql)
+            if not holders:
+                # The last table: in one transaction every other lock is held by then, and let go of.
+                holders.append(Holder(database, "email_logs"))
+        elif each.sql == "BEGIN;" and tries:
+            holders[0].release()
+
+    proxy.before(hold_and_release)
+    done = through(proxy, database, *arguments, "--lock-timeout", "250ms")
+    assert done.status == 0, done.err
+    assert len(tries) == 2
+    found = re.findall(r"gave way, trying again in .* In the way: process (\d+) \(report, app_owner,", done.out)
+    assert found == [str(holders[0].pid)]
+
+
+@pytest.mark.claim("lock-waits-give-way")
+@DIRECTIONS
+def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
+    database: Database, direction: list[str], evidence: Evidence
+) -> None:
+    """An application that queues up behind the run gets through while the report is still at work.
+
+    Otherwise a migration that cannot even begin stops every page of the application.
+    """
+    ready(database, direction)
+    timeout, slack = 0.3, 1.5
+    holder = Holder(database, "users")
+    application = database.connect("app_owner", application_name="application")
+    waited: list[float] = []
+    waits = (
+        "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND relation = 'public.users'::regclass"
+        " AND mode = 'AccessExclusiveLock'"
+    )
+
+    def queue_up() -> None:
+        wait_for(database, waits)
+        began = time.monotonic()
+        application.execute("SELECT count(*) FROM public.users")
+        waited.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=queue_up)
+    thread.start()
+    done = run("--dsn", database.owner_dsn, "--force", *direction, "--lock-timeout", "300ms", "--give-up-after", "1ms")
+    thread.join(PATIENCE)
+    holder.release()
+    assert done.status == 1
+    [seconds] = waited
+    evidence("milliseconds that the application waited, with a lock timeout of 300", round(seconds * 1000))
+    assert seconds < timeout + slack
+
+
+@pytest.mark.claim("lock-waits-give-way")
+def test_run_is_the_one_to_give_way_in_a_deadlock(database: Database, proxy: Proxy) -> None:
+    """Where the application and the run wait for each other, the run is the one that is told to go.
+
+    Otherwise the application's transaction is cancelled, and a customer sees it.
+    """
+    application = database.connect("app_owner", autocommit=False, application_name="application")
+    # Holds the last table and asks for the first, which the run has locked by then.
+    application.execute("LOCK TABLE public.email_logs IN ROW EXCLUSIVE MODE")
+    outcome: list[Literal["went on"] | BaseException] = []
+    threads: list[threading.Thread] = []
+
+    def ask_for_the_first() -> None:
+        wait_for(
+            database,
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'public.email_logs'::regclass",
+        )
+        try:
+            application.execute("SELECT count(*) FROM public.users")
+            application.rollback()
+            outcome.append("went on")
+        except psycopg.Error as error:
+            outcome.append(error)
+
+    def cross(statement: Statement) -> None:
+        if statement.sql.startswith("LOCK TABLE") and not threads:
+            threads.append(threading.Thread(target=ask_for_the_first))
+            threads[0].start()
+
+    proxy.before(cross)
+    done = through(proxy, database)
+    threads[0].join(PATIENCE)
+    assert outcome == ["went on"]
+    assert done.status == 0, done.err

@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.plugins.database",
     "tests.plugins.certificate",
     "tests.plugins.selections",
+    "tests.plugins.profiles",
 ]

@@ -27,11 +27,13 @@ DELETE_WORDS = "PERMANENTLY DELETE"
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the command line and returns its exit code; every problem is one message, never a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
+        options = parse(given)
     except UsageProblem as problem:
-        Console().complain(f"usage: {problem}\nSee migrate.py --help.")
-        return USAGE
+        console = Console(as_json="--json" in given)
+        console.complain(f"usage: {problem}\nSee migrate.py --help.")
+        return console.finish(USAGE)
     if options.action == "demo":
         from tests.demo import main as demo  # noqa: PLC0415 - it needs the suite's extra
 
@@ -40,16 +42,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     dsn = ""
     try:
         dsn = where(options.dsn)
+        console.hide = lambda text: redact(text, dsn)
         return console.finish(_act(dsn, options, console))
     except Problem as problem:
-        console.complain(redact(str(problem), dsn))
+        console.complain(str(problem))
         return console.finish(problem.exit_code)
     except KeyboardInterrupt:
         console.complain("interrupted before anything was changed.")
         return console.finish(FAILED)
     except psycopg.Error as error:
         text = " ".join(str(error).split())
-        console.complain(redact(f"failed while looking at the database: {text}. Nothing was touched.", dsn))
+        console.complain(f"failed while looking at the database: {text}. Nothing was touched.")
         return console.finish(FAILED)
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors, pq
 
 from phase_1 import journal
-from phase_1.connection import close, connect
+from phase_1.connection import close, connect, hidden, redact
 from phase_1.found import ADVISORY_LOCK
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction
@@ -30,6 +30,9 @@ GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
 RECONNECT_SECONDS = 30.0
 #: The longest pause between two tries to get a lock.
 LONGEST_PAUSE = 10.0
+#: How long a session of a runner that has just died may still hold the lock that keeps others out: the
+#: server looks after its client once a second.
+PARTING_SECONDS = 2.0
 #: How often the progress and the blockers are looked at.
 LOOK_SECONDS = 0.1
 
@@ -121,9 +124,9 @@ class Sessions:
         close(self.work)
         close(self.control)
 
-    def usable_control(self, seconds: float = RECONNECT_SECONDS) -> Optional[psycopg.Connection[Any]]:
-        """The control session, a new one if it broke, or None if the server stays away."""
-        deadline = time.monotonic() + seconds
+    def usable_control(self, seconds: Optional[float] = None) -> Optional[psycopg.Connection[Any]]:
+        """The control session, a new one if it broke, or None if the server stays away for so long."""
+        deadline = time.monotonic() + (RECONNECT_SECONDS if seconds is None else seconds)
         while True:
             try:
                 if self.control.closed or self.control.broken:
@@ -144,8 +147,11 @@ class Sessions:
         It is the working session that holds it: while the server still works for a runner that is gone,
         nobody else starts.
         """
-        row = self.work.execute(f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})").fetchone()
-        if not (row and row[0]):
+        deadline = time.monotonic() + PARTING_SECONDS
+        while not self._got_the_lock():
+            if time.monotonic() < deadline:
+                time.sleep(LOOK_SECONDS)
+                continue
             raise AnotherRunner(f"{_holder(self.control)}. What to do: let it finish; nothing was touched.")
         try:
             yield
@@ -154,6 +160,10 @@ class Sessions:
             with suppress(psycopg.Error):
                 self.work.execute(f"SELECT pg_catalog.pg_advisory_unlock({ADVISORY_LOCK})")
 
+    def _got_the_lock(self) -> bool:
+        row = self.work.execute(f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})").fetchone()
+        return bool(row and row[0])
+
     def log(self, operation: str, status: str, details: Mapping[str, Any]) -> bool:
         """Writes an entry over the control session; False if the server stays away."""
         control = self.usable_control()
@@ -161,10 +171,13 @@ class Sessions:
             return False
         try:
             control.execute("SET lock_timeout = '5s'")
-            control.execute(journal.entry(operation, status, details))
-            control.execute("RESET lock_timeout")
+            control.execute(journal.entry(operation, status, hidden(details, lambda text: redact(text, self.dsn))))
         except psycopg.Error:
             return False
+        finally:
+            # Also where the log is locked; a session that broke has no settings any more.
+            with suppress(psycopg.Error):
+                control.execute("RESET lock_timeout")
         return True
 
 
@@ -439,7 +452,8 @@ class _Run:
     def _failed(self, failed: Failed) -> Failed:
         """The failure with its entries in the log: one for the step, one for the run."""
         failed.online = self._options.online and self._started
-        if not self._started:
+        if not self._started or failed.verdict == UNKNOWN:
+            # There is no log yet, or no server to write it to.
             failed.logged = False
             return failed
         details = {"error": failed.message, "sqlstate": failed.sqlstate, "outcome": failed.verdict}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 from urllib.parse import quote
 
 import psycopg
@@ -16,6 +17,13 @@ from phase_1.problems import ConnectionProblem, Refused
 APPLICATION_NAME = "phase_1"
 
 OLDEST_MAJOR = 12
+
+# What stands before the parameters of a URL without a user: hosts, ports, a database.
+_HOST = r"(\[[^]]*\]|[^:/,]*)(:\d*)?"
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/.*)?")
+
+#: The passwords that a session was had with, wherever libpq took them from (.pgpass, a service file).
+_USED: Set[str] = set()
 
 _SUPABASE = {
     "SUPABASE_DB_HOST": "host",
@@ -31,6 +39,7 @@ def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> st
 
     Raises ConnectionProblem if libpq cannot read it; the message does not repeat it.
     """
+    _USED.clear()
     source = "--dsn" if dsn else "DATABASE_URL"
     text = dsn or environment.get("DATABASE_URL") or ""
     if not text and environment.get("SUPABASE_DB_HOST"):
@@ -41,6 +50,8 @@ def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> st
         if text.startswith(scheme):
             text = "postgresql://" + text[len(scheme) :]
     try:
+        if _is_ambiguous(text):
+            raise psycopg.ProgrammingError("special characters")
         conninfo.conninfo_to_dict(text)
     except psycopg.ProgrammingError:
         # libpq's message quotes the string, and with it the password.
@@ -49,6 +60,21 @@ def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> st
             "'host=… dbname=… user=…', with special characters of a password percent-encoded in the first form."
         ) from None
     return text
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether a URL has an @, a / or a ? in its password that is not percent-encoded.
+
+    libpq would take part of the password for the host, and say so in its message.
+    """
+    if "://" not in text:
+        return False
+    before_parameters, _, parameters = text.partition("://")[2].partition("?")
+    credentials, at, rest = before_parameters.partition("@")
+    if not at:
+        # A parameter may have an @ in it; but then what is before it is a host and a port.
+        return "@" in parameters and not _HOSTS.fullmatch(before_parameters)
+    return "@" in rest or "/" in credentials
 
 
 def describe(dsn: str) -> str:
@@ -62,9 +88,15 @@ def describe(dsn: str) -> str:
 
 
 def secrets(dsn: str) -> List[str]:
-    """What must never be shown: the password, as it is and as it stands in a URL."""
-    candidates = [conninfo.conninfo_to_dict(dsn).get("password"), os.environ.get("PGPASSWORD")]
-    found = [str(each) for each in candidates if each]
+    """What must never be shown: the passwords, as they are and as they stand in a URL.
+
+    One that is the name of the role or the database as well is no secret, and what is said would make no
+    sense without it.
+    """
+    given = conninfo.conninfo_to_dict(dsn)
+    names = {given.get("user"), given.get("dbname"), os.environ.get("PGUSER"), os.environ.get("PGDATABASE")}
+    candidates = [given.get("password"), os.environ.get("PGPASSWORD"), *_USED]
+    found = [str(each) for each in candidates if each and each not in names]
     return sorted({*found, *(quote(each, safe="") for each in found)}, key=len, reverse=True)
 
 
@@ -73,6 +105,17 @@ def redact(text: str, dsn: str) -> str:
     for secret in secrets(dsn):
         text = text.replace(secret, "********")
     return text
+
+
+def hidden(value: Any, hide: Callable[[str], str]) -> Any:
+    """Whatever JSON holds, with ``hide`` done to each text in it."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {key: hidden(each, hide) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hidden(each, hide) for each in value]
+    return value
 
 
 def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Connection[Any]:
@@ -94,6 +137,7 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
         connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **parameters)
     except psycopg.Error as error:
         raise ConnectionProblem(_explain(error, dsn)) from None
+    _USED.add(connection.info.password)
     if connection.info.server_version < OLDEST_MAJOR * 10000:
         version = connection.info.parameter_status("server_version")
         connection.close()

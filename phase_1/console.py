@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from phase_1.apply import Watch
+from phase_1.connection import hidden
 from phase_1.found import Found
 from phase_1.plan import SECONDS_THAT_HURT, Plan, Step
 from phase_1.problems import NoTerminal
@@ -29,6 +30,8 @@ class Console(Watch):
 
     def __init__(self, *, as_json: bool = False, aside: bool = False) -> None:
         self.as_json = as_json
+        #: What takes the passwords out of a text, as soon as they are known.
+        self.hide: Callable[[str], str] = str
         self._out = RichConsole(file=sys.stderr if as_json or aside else sys.stdout, highlight=False, markup=False)
         self._error = RichConsole(stderr=True, highlight=False, markup=False)
         self._progress: Optional[Progress] = None
@@ -43,10 +46,11 @@ class Console(Watch):
     def say(self, text: str = "", style: str = "") -> None:
         """A line of what is going on."""
         # A log is read with grep: its lines are not broken.
-        self._out.print(Text(text, style=style), soft_wrap=not self._out.is_terminal)
+        self._out.print(Text(self.hide(text), style=style), soft_wrap=not self._out.is_terminal)
 
     def complain(self, text: str) -> None:
         """An error: one message on standard error."""
+        text = self.hide(text)
         self.result["error"] = text
         self._error.print(Text(text, style="red"), soft_wrap=not self._error.is_terminal)
 
@@ -61,7 +65,9 @@ class Console(Watch):
     def finish(self, exit_code: int) -> int:
         """Ends the run: prints the JSON where it was asked for."""
         if self.as_json:
-            sys.stdout.write(json.dumps({"exit_code": exit_code, **self.result}, indent=2, default=str) + "\n")
+            # The script is what runs, byte for byte, and holds no password.
+            result = {key: each if key == "script" else hidden(each, self.hide) for key, each in self.result.items()}
+            sys.stdout.write(json.dumps({"exit_code": exit_code, **result}, indent=2, default=str) + "\n")
         return exit_code
 
     # What is there
@@ -104,9 +110,9 @@ class Console(Watch):
         for finding in ordered:
             target = self._error if to_error and finding.level == ERROR else self._out
             text = Text(f"{finding.level}: ", style=_COLOURS[finding.level])
-            text.append(f"{finding.object}: {finding.problem}.", style="not bold default")
+            text.append(self.hide(f"{finding.object}: {finding.problem}."), style="not bold default")
             target.print(text, soft_wrap=not target.is_terminal)
-            target.print(Text(f"    What to do: {finding.action}"), soft_wrap=not target.is_terminal)
+            target.print(Text(self.hide(f"    What to do: {finding.action}")), soft_wrap=not target.is_terminal)
 
     def plan(self, plan: Plan) -> None:
         """The steps to come, in a line for each kind, with what they cost."""
@@ -175,7 +181,7 @@ class Console(Watch):
             numeric = number and all(row[number][:1].isdigit() for row in rows)
             made.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            made.add_row(*row)
+            made.add_row(*map(self.hide, row))
         self._out.print(made)
 
     # Questions
@@ -224,7 +230,6 @@ class Console(Watch):
 
     def waiting(self, label: str, blockers: Sequence[str], pause: float) -> None:
         """A lock was not to be had."""
-        self._end_bar()
         who = "; ".join(blockers) or "nobody in sight any more"
         self.say(f"{label}: gave way, trying again in {pause:.1f} s. In the way: {who}", "yellow")
 
@@ -240,9 +245,12 @@ class Console(Watch):
             self._progress = None
 
     def _end_bar(self) -> None:
+        """The bar becomes a line: a terminal is not as high as there are steps, and the last one counts."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=1.0)
+            task = next(task for task in self._progress.tasks if task.id == self._task)
+            self._progress.remove_task(self._task)
             self._task = None
+            self.say(f"{task.description}  {task.elapsed or 0:.1f} s")
 
 
 def _measured(measured: Measured) -> Tuple[str, ...]:

@@ -68,6 +68,7 @@ class Found:
     organizations: bool
     api_roles: Tuple[str, ...]
     service_role: bool
+    table_grantees: Tuple[str, ...]
     function_grantees: Tuple[str, ...]
     uuid_function: str
     connection_check: bool
@@ -98,7 +99,7 @@ class Found:
         service = (SERVICE_ROLE,) if self.service_role else ()
         denied = ", ".join(map(identifier, roles)) or "PUBLIC"
         children = list(self._children())
-        revoked = ("PUBLIC", *map(identifier, (*roles, *service)))
+        revoked = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.table_grantees})))
         functions = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.function_grantees})))
         return {
             "lock_timeout": f"{self.options.lock_timeout}ms",
@@ -217,7 +218,7 @@ def text(value: Optional[str]) -> str:
 
 def array(values: Sequence[str]) -> str:
     """An array of texts."""
-    return f"ARRAY[{', '.join(map(literal, values))}]::text[]"
+    return f"ARRAY[{', '.join(map(literal, values))}]::pg_catalog.text[]"
 
 
 def rows(given: Sequence[Tuple[str, ...]], width: int, last: str = "NULL::text") -> str:
@@ -266,6 +267,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         "SELECT coalesce((SELECT CASE WHEN n.nspname = 'pg_catalog' THEN p.proname::text"
         " ELSE format('%I.%I', n.nspname, p.proname) END FROM pg_catalog.pg_proc AS p"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace"
+        # Where everybody may create in a schema, one that anybody has made would run for whoever inserts.
+        " JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner AND (r.rolsuper OR r.rolname = current_user)"
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
     )
@@ -281,7 +284,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         organizations=organizations,
         api_roles=tuple(role for role in API_ROLES if role in roles),
         service_role=SERVICE_ROLE in roles,
-        function_grantees=tuple(_function_grantees(connection)),
+        table_grantees=tuple(_default_grantees(connection, "rS")),
+        function_grantees=tuple(_default_grantees(connection, "f")),
         uuid_function=uuid_function,
         connection_check=_one(
             connection,
@@ -381,14 +385,15 @@ def _default_organization(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else DEFAULT_ORGANIZATION
 
 
-def _function_grantees(connection: psycopg.Connection[Any]) -> Iterator[str]:
-    """The roles that default privileges let execute each new function of the current role."""
+def _default_grantees(connection: psycopg.Connection[Any], kinds: str) -> Iterator[str]:
+    """The roles that default privileges give each new object of the current role; a kind is a letter of the catalog."""
     for (role,) in connection.execute(
         "SELECT DISTINCT pg_get_userbyid(acl.grantee) FROM pg_catalog.pg_default_acl AS d,"
-        " aclexplode(d.defaclacl) AS acl WHERE d.defaclobjtype = 'f' AND acl.grantee <> 0"
+        " aclexplode(d.defaclacl) AS acl WHERE d.defaclobjtype::text = ANY (%s) AND acl.grantee <> 0"
         " AND d.defaclrole = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)"
         " AND acl.grantee <> d.defaclrole"
-        " AND d.defaclnamespace IN (0, to_regnamespace('public')) ORDER BY 1"
+        " AND d.defaclnamespace IN (0, to_regnamespace('public')) ORDER BY 1",
+        [list(kinds)],
     ):
         yield role
 

@@ -238,10 +238,14 @@ def _step(
             return None
         batches = [{"batch": each} for each in bounds(connection, table, condition)]
     if section.name == "fill_client_id" and table is not None:
-        also = _any(connection, table.qualified, f"client_id = '{found.default_organization}'")
-        details["also_default"] = also
+        # A run that was stopped has filled some already: what it saw before the first batch counts.
+        before = found.standing.get(label(section.name, values)) or {}
+        is_default = f"client_id = '{found.default_organization}'"
+        seen = before.get("also_default")
+        details["also_default"] = _any(connection, table.qualified, is_default) if seen is None else seen
     if section.name == "set_client_id_default" and table is not None:
-        details["former_default"] = table.client_id_default
+        before = found.standing.get(label(section.name, values)) or {}
+        details["former_default"] = before.get("former_default", table.client_id_default)
     if section.name == "create_index":
         details["columns"] = values["columns"]
     labels = [label(name, values) for name in undone]
@@ -329,8 +333,12 @@ class _Assembly:
                 yield self.transaction([step], [self.note(step.label, step.details)])
             elif step.section.header("each").startswith("batch"):
                 *first, last, note = self.statements(step)
+                # The log has to know of the first batch of a fill: stopped after it, there are rows to empty.
+                # A step that the log alone says is done is noted when it is.
+                early = [] if step.section.header("done") == "the log" else [note]
                 for statement in first:
-                    yield self.transaction([step], [statement])
+                    yield self.transaction([step], [statement, *early])
+                    early = []
                 yield self.transaction([step], [last, note])
             else:
                 logged = step.section.name != "create_migration_log"

@@ -24,13 +24,16 @@ _PLACEHOLDER = re.compile(r"(?<![:\w]):(?:\"(?P<identifier>\w+)\"|'(?P<literal>\
 _PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 # Words that PostgreSQL takes for a name only in quotes: pg_get_keywords() of version 18, catcode R and T.
 _RESERVED = frozenset(
-    "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation "
-    "column concurrently constraint create cross current_catalog current_date current_role current_schema current_time "
-    "current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze "
-    "from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like "
-    "limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary "
-    "public references returning right select session_user similar some symmetric system_user table tablesample then "
-    "to trailing true union unique user using variadic verbose when where window with".split()
+    """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema
+    current_time current_timestamp current_user default deferrable desc distinct do else end except false fetch for
+    foreign freeze from full grant group having ilike in initially inner intersect into is isnull join lateral
+    leading left like limit localtime localtimestamp natural not notnull null offset on only or order outer
+    overlaps placing primary public references returning right select session_user similar some symmetric
+    system_user table tablesample then to trailing true union unique user using variadic verbose when where window
+    with
+    """.split()  # noqa: SIM905 - a list would be a line a word
 )
 
 
@@ -108,7 +111,7 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
     return re.sub(r" *\0", "", filled)
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=None)  # noqa: UP033 - functools.cache came with Python 3.9
 def read(name: str, directory: Path = SQL_DIRECTORY) -> Tuple[Section, ...]:
     """The sections of a file in ``sql/``, in its order.
 

@@ -98,9 +98,7 @@ def checks(stage: str) -> List[Section]:
     return [section for name in _CHECKS for section in read(name) if stage in section.names("stage")]
 
 
-def ask(
-    connection: psycopg.Connection[Any], found: Found, stage: str, only: Optional[str] = None
-) -> List[Finding]:
+def ask(connection: psycopg.Connection[Any], found: Found, stage: str, only: Optional[str] = None) -> List[Finding]:
     """Runs the checks of a stage, or one of them, in a transaction that ``begin_reading`` started.
 
     A check that the role may not run is a finding of its own: nobody takes it for passed.

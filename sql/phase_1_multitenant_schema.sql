@@ -90,7 +90,8 @@ GRANT SELECT ON TABLE public.migration_log TO :service_role;
 -- for: milliseconds
 -- each: database
 -- done: SELECT EXISTS (
---           SELECT FROM pg_catalog.pg_proc WHERE proname = 'gen_random_uuid' AND pronargs = 0)
+--           SELECT FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner
+--           WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0 AND (r.rolsuper OR r.rolname = current_user))
 CREATE EXTENSION pgcrypto WITH SCHEMA public;
 
 -- name: create_organizations
@@ -390,7 +391,8 @@ GRANT EXECUTE ON FUNCTION public.validate_client_access(uuid, uuid) TO :execute_
 
 -- name: create_validate_client_data_integrity
 -- does: Creates the function that checks every row's client. It runs with the caller's rights and with
---       row_security off, so that who cannot see every row gets an error and not a pass.
+--       row_security off, so that who cannot see every row gets an error and not a pass. Types are looked
+--       for among the session's temporary ones first, whatever the search_path: they are qualified too.
 -- lock: none on a table
 -- for: milliseconds
 -- each: database
@@ -400,15 +402,15 @@ LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' SET row_security =
 AS $function$
 DECLARE
     -- "child column parent": a row belongs to the client of its parent
-    children CONSTANT text[] := :children;
-    tenant_table text;
-    child text;
-    part text[];
-    guaranteed text[];
+    children CONSTANT pg_catalog.text[] := :children;
+    tenant_table pg_catalog.text;
+    child pg_catalog.text;
+    part pg_catalog.text[];
+    guaranteed pg_catalog.text[];
     without_client bigint;
     unknown_client bigint;
     disagreeing bigint;
-    tables jsonb := '{}';
+    tables pg_catalog.jsonb := '{}';
     violations bigint := 0;
 BEGIN
     FOREACH tenant_table IN ARRAY :table_names LOOP
@@ -419,13 +421,13 @@ BEGIN
 
         IF EXISTS (
             SELECT FROM pg_catalog.pg_attribute
-            WHERE attrelid = ('public.' || tenant_table)::regclass AND attname = 'client_id' AND attnotnull
+            WHERE attrelid = ('public.' || tenant_table)::pg_catalog.regclass AND attname = 'client_id' AND attnotnull
                 -- PostgreSQL 18: NOT NULL NOT VALID
                 AND NOT EXISTS (
                     SELECT FROM pg_catalog.pg_constraint
                     WHERE conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND NOT convalidated)
         ) THEN
-            guaranteed := guaranteed || 'without_client'::text;
+            guaranteed := guaranteed || 'without_client'::pg_catalog.text;
         ELSE
             EXECUTE format('SELECT count(*) FROM public.%I WHERE client_id IS NULL', tenant_table)
                 INTO without_client;
@@ -434,10 +436,10 @@ BEGIN
         IF EXISTS (
             SELECT FROM pg_catalog.pg_constraint AS c
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
-            WHERE c.conrelid = ('public.' || tenant_table)::regclass AND c.contype = 'f' AND c.convalidated
-                AND c.confrelid = 'public.organizations'::regclass AND a.attname = 'client_id'
+            WHERE c.conrelid = ('public.' || tenant_table)::pg_catalog.regclass AND c.contype = 'f' AND c.convalidated
+                AND c.confrelid = 'public.organizations'::pg_catalog.regclass AND a.attname = 'client_id'
         ) THEN
-            guaranteed := guaranteed || 'unknown_client'::text;
+            guaranteed := guaranteed || 'unknown_client'::pg_catalog.text;
         ELSE
             EXECUTE format(
                 'SELECT count(*) FROM public.%I AS t WHERE t.client_id IS NOT NULL AND NOT EXISTS ('

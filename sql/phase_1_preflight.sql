@@ -161,8 +161,8 @@ UNION ALL
 SELECT
     format('public.%s.client_id', found.name),
     format('is NOT NULL by %s, which was never validated: there may be NULLs', c.conname),
-    format('ALTER TABLE public.%I VALIDATE CONSTRAINT %I, or, for Phase 1 to fill them, ALTER COLUMN client_id '
-        'DROP NOT NULL', found.name, c.conname)
+    format('let Phase 1 fill them: ALTER TABLE public.%1$I ALTER COLUMN client_id DROP NOT NULL; or, where there are '
+        'none: ALTER TABLE public.%1$I VALIDATE CONSTRAINT %2$I', found.name, c.conname)
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
@@ -261,7 +261,8 @@ WHERE i.indexrelid IS NULL
 SELECT
     'public.user_organizations' AS object,
     'is there already, and the log does not say that Phase 1 created it' AS problem,
-    'rename it: ALTER TABLE public.user_organizations RENAME TO former_user_organizations' AS action
+    'rename it: ALTER TABLE public.user_organizations RENAME TO former_user_organizations; or, where Phase 1 has been '
+        'run before, restore public.migration_log' AS action
 WHERE to_regclass('public.user_organizations') IS NOT NULL AND NOT 'create_user_organizations' = ANY (:standing)
 UNION ALL
 SELECT
@@ -382,7 +383,10 @@ SELECT
     format('PostgreSQL 12 has none of its own, and %I may not create the extension pgcrypto', current_user)
         AS problem,
     'as a superuser, in this database: CREATE EXTENSION pgcrypto WITH SCHEMA public' AS action
-WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = 'gen_random_uuid' AND pronargs = 0)
+WHERE NOT EXISTS (
+        -- one that anybody else has made is not called with the rights of who inserts
+        SELECT FROM pg_proc AS p JOIN pg_roles AS r ON r.oid = p.proowner
+        WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0 AND (r.rolsuper OR r.rolname = current_user))
     AND NOT EXISTS (
         SELECT FROM pg_roles, pg_available_extensions AS e
         WHERE rolname = current_user AND rolsuper AND e.name = 'pgcrypto');
@@ -455,6 +459,8 @@ SELECT
     'keep a copy of the key of the rows without a client, if it matters' AS action
 FROM public.:"table"
 WHERE client_id = :'default_organization' AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL)
+    -- a run that was stopped has filled some itself, and knows
+    AND NOT 'fill_client_id(' || :'table' || ')' = ANY (:standing)
 HAVING count(*) > 0;
 
 -- name: publications_carry_no_tenant_table
@@ -596,11 +602,14 @@ JOIN pg_depend AS d
 -- a view depends through its rewrite rule
 LEFT JOIN LATERAL (
     SELECT 'pg_class'::regclass AS classid, r.ev_class AS objid
-    FROM pg_rewrite AS r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    FROM pg_rewrite AS r
+    WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
 ) AS view ON TRUE
 WHERE d.deptype IN ('n', 'a', 'i')
     AND NOT EXISTS (SELECT FROM ours WHERE ours.classid = d.classid AND ours.objid = d.objid)
-    AND d.objid <> dropped.objid;
+    -- until PostgreSQL 14 a generated column hangs on the column itself, and would go with it without a word
+    AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
+        AND (dropped.objsubid IS NULL OR d.objsubid = 0));
 
 -- name: log_says_what_was_done
 -- level: error

@@ -11,7 +11,9 @@
 SELECT
     'public.' || wanted.name AS object,
     'there is no such ' || wanted.kind AS problem,
-    'run the migration again' AS action
+    CASE WHEN wanted.name = 'migration_log'
+        THEN 'restore it from a backup: without it nobody knows what was there before Phase 1'
+        ELSE 'run the migration again' END AS action
 FROM (
     SELECT name, 'table' AS kind, to_regclass('public.' || name)::oid AS oid
     FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
@@ -136,7 +138,11 @@ WHERE attrelid = to_regclass('public.migration_log') AND attname = 'id' AND atti
 SELECT
     'public.organizations' AS object,
     'has no organization with the slug default-org' AS problem,
-    'run the migration again' AS action
+    coalesce((
+        SELECT format('give it back: UPDATE public.organizations SET slug = ''default-org'' WHERE slug = %L', slug)
+        FROM public.organizations
+        WHERE id = :'default_organization'
+    ), 'run the migration again') AS action
 WHERE NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org');
 
 -- name: client_id_is_required_and_has_its_default
@@ -288,8 +294,10 @@ SELECT
     CASE WHEN NOT c.relrowsecurity THEN 'has no row-level security'
         ELSE 'has no policy phase_1_denied that denies the roles of the web API' END AS problem,
     CASE WHEN NOT c.relrowsecurity THEN format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', c.oid::regclass)
-        ELSE format('CREATE POLICY phase_1_denied ON %s AS RESTRICTIVE FOR ALL TO %s USING (FALSE)',
-            c.oid::regclass, :'denied_roles_text') END AS action
+        ELSE CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_denied')
+            THEN format('DROP POLICY phase_1_denied ON %s; ', c.oid::regclass) ELSE '' END
+            || format('CREATE POLICY phase_1_denied ON %s AS RESTRICTIVE FOR ALL TO %s USING (FALSE)',
+                c.oid::regclass, :'denied_roles_text') END AS action
 FROM pg_class AS c
 WHERE c.oid IN (
     to_regclass('public.organizations'), to_regclass('public.user_organizations'),
@@ -298,6 +306,7 @@ WHERE c.oid IN (
         SELECT FROM pg_policy AS p
         WHERE p.polrelid = c.oid AND p.polname = 'phase_1_denied' AND NOT p.polpermissive AND p.polcmd = '*'
             AND pg_get_expr(p.polqual, p.polrelid) = 'false'
+            AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'false') = 'false'
             AND (p.polroles = ARRAY[0::oid] OR p.polroles @> ARRAY(
                 SELECT oid FROM pg_roles WHERE rolname IN ('anon', 'authenticated')))));
 
@@ -358,6 +367,64 @@ SELECT
 FROM public.organizations
 WHERE NOT :phase_2
 HAVING count(*) > 1;
+
+-- name: nothing_goes_around_the_pins
+-- level: warning
+-- stage: verify
+-- each: organizations
+WITH api AS (
+    SELECT oid, rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+)
+SELECT
+    'public.' || found.name AS object,
+    format('%s may TRUNCATE it, the rows of every client with it: no policy is asked',
+        string_agg(api.rolname, ', ' ORDER BY api.rolname)) AS problem,
+    format('REVOKE TRUNCATE ON public.%I FROM %s', found.name, string_agg(api.rolname, ', ' ORDER BY api.rolname))
+        AS action
+FROM :tables_found AS found (name, time_column)
+JOIN api ON has_table_privilege(api.oid, to_regclass('public.' || found.name), 'TRUNCATE')
+WHERE (SELECT count(*) > 1 FROM public.organizations)
+GROUP BY found.name
+UNION ALL
+SELECT
+    'public.' || found.name,
+    format('%s may write rows of every client: it has no row-level security',
+        string_agg(api.rolname, ', ' ORDER BY api.rolname)),
+    format('REVOKE INSERT, UPDATE, DELETE ON public.%I FROM %s; or ENABLE ROW LEVEL SECURITY, with the policies that '
+        'the application needs, and run the migration again', found.name,
+        string_agg(api.rolname, ', ' ORDER BY api.rolname))
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND NOT c.relrowsecurity
+JOIN api ON has_table_privilege(api.oid, c.oid, 'INSERT, UPDATE, DELETE')
+    OR has_any_column_privilege(api.oid, c.oid, 'INSERT, UPDATE')
+WHERE (SELECT count(*) > 1 FROM public.organizations)
+GROUP BY found.name
+UNION ALL
+SELECT
+    v.oid::regclass::text,
+    format('%s may write public.%s through this view with the rights of %s: the policies for them are not asked',
+        string_agg(api.rolname, ', ' ORDER BY api.rolname), found.name, pg_get_userbyid(v.relowner)),
+    format('REVOKE INSERT, UPDATE, DELETE ON %s FROM %s', v.oid::regclass,
+        string_agg(api.rolname, ', ' ORDER BY api.rolname))
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS v
+    ON v.relkind = 'v'
+    AND v.oid IN (
+        SELECT r.ev_class
+        FROM pg_depend AS d
+        JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass('public.' || found.name))
+    -- since PostgreSQL 15 a view may ask for the rights of who uses it
+    AND NOT coalesce(v.reloptions, '{}') && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1']
+JOIN api
+    -- the bits of pg_relation_is_updatable: 4 UPDATE, 8 INSERT, 16 DELETE
+    ON (pg_relation_is_updatable(v.oid, TRUE) & 4 = 4
+        AND (has_table_privilege(api.oid, v.oid, 'UPDATE') OR has_any_column_privilege(api.oid, v.oid, 'UPDATE')))
+    OR (pg_relation_is_updatable(v.oid, TRUE) & 8 = 8
+        AND (has_table_privilege(api.oid, v.oid, 'INSERT') OR has_any_column_privilege(api.oid, v.oid, 'INSERT')))
+    OR (pg_relation_is_updatable(v.oid, TRUE) & 16 = 16 AND has_table_privilege(api.oid, v.oid, 'DELETE'))
+WHERE (SELECT count(*) > 1 FROM public.organizations)
+GROUP BY v.oid, v.relowner, found.name;
 
 -- name: users_have_a_membership
 -- level: warning

@@ -88,7 +88,8 @@ CLAIMS: tuple[Claim, ...] = (
         functions_are_hardened="The functions are STABLE, fix their search_path, and only who may can execute them.",
         access_matrix="Each role has exactly the promised privileges on the new tables and functions.",
         attacks_fail="What anon and a signed-in user try on the new objects fails, and would succeed unprotected.",
-        writes_pinned="The web API's roles write rows of the default organization only.",
+        writes_pinned="By every statement that a policy is asked of, the web API's roles write rows of the default "
+        "organization only.",
         nothing_else_granted="Grants, policies and row security of what was there are untouched.",
     ),
     *_claims(

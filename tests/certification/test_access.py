@@ -752,6 +752,74 @@ def test_pins_look_at_the_row_that_is_written(exposed: Database) -> None:
 
 
 @pytest.mark.claim("writes-pinned")
+def test_ways_around_the_pins_are_named_by_verify(exposed: Database, server: Server) -> None:
+    """TRUNCATE, and a view with its owner's rights, ask no policy: once there is a second client they are named.
+
+    Both were the application's before Phase 1, which does not touch its grants: somebody has to be told.
+    """
+
+    def named() -> dict[str, str]:
+        ran = run("--dsn", exposed.owner_dsn, "--verify", "--json")
+        assert ran.status == DONE, "it is a warning"
+        return {finding["object"]: finding["action"] for finding in ran.of("nothing_goes_around_the_pins")}
+
+    view = "public.returned_sales"
+    around: dict[str, Attempt] = {
+        "empty": "TRUNCATE public.email_logs",
+        "edit through a view": f"UPDATE {view} SET quantity = 7",
+        "delete through a view": f"DELETE FROM {view}",
+    }
+    visitor = log_in(exposed, "anon")
+    assert all(succeeded(result) for result in outcomes(visitor, around).values())
+    actions = named()
+    assert actions.keys() == {view, *(f"public.{table}" for table in TENANT_TABLES)}
+    with exposed.connect() as superuser:
+        if server.major >= 15:  # the near miss: a view that asks for the rights of who uses it
+            superuser.execute(f"ALTER VIEW {view} SET (security_invoker = on)".encode())
+            assert view not in named()
+            assert [outcome(visitor, around[name]) for name in around if name.endswith("a view")] == [0, 0]
+            superuser.execute(f"ALTER VIEW {view} RESET (security_invoker)".encode())
+        for action in actions.values():
+            superuser.execute(action.encode())
+        assert outcomes(visitor, around) == dict.fromkeys(around, DENIED)
+        assert named() == {}
+        superuser.execute("ALTER TABLE public.email_logs DISABLE ROW LEVEL SECURITY")
+        assert named().keys() == {"public.email_logs"}
+        superuser.execute("ALTER TABLE public.email_logs ENABLE ROW LEVEL SECURITY")
+        # With one client there is nobody to protect from it.
+        superuser.execute("GRANT TRUNCATE ON public.email_logs TO anon")
+        superuser.execute("TRUNCATE public.user_organizations")
+        for table in TENANT_TABLES:
+            superuser.execute(f"UPDATE public.{table} SET client_id = DEFAULT".encode())
+        superuser.execute("DELETE FROM public.organizations WHERE id = %s", [ACME])
+        assert named() == {}
+
+
+@pytest.mark.claim("writes-pinned")
+def test_row_stays_in_its_client_through_a_view(exposed: Database) -> None:
+    """A view of the application does not have the column, so that nobody puts or moves a row into a client by it.
+
+    Its star was written out when it was made; one made after the migration has the column, and --verify names it.
+    """
+    attacks = {
+        "insert": f"INSERT INTO public.returned_sales (year, month, quantity, client_id) VALUES (2026, 1, 1, '{ACME}')",
+        "move": f"UPDATE public.returned_sales SET client_id = '{ACME}'",
+    }
+    for role in ("anon", "authenticated"):
+        session = log_in(exposed, role)
+        assert outcomes(session, attacks) == dict.fromkeys(attacks, _state(errors.UndefinedColumn))
+    made_anew = (
+        "DROP VIEW public.returned_sales",
+        f"SET LOCAL ROLE {OWNER}",
+        "CREATE VIEW public.returned_sales AS SELECT * FROM public.sellout_entries2 WHERE is_return",
+        "GRANT ALL ON public.returned_sales TO anon",
+        "RESET ROLE",
+    )
+    with opened(exposed, "anon", *made_anew) as unprotected:
+        assert all(succeeded(result) for result in outcomes(unprotected, attacks).values())
+
+
+@pytest.mark.claim("writes-pinned")
 def test_rows_of_another_client_are_written_by_the_back_end(exposed: Database) -> None:
     """The application's back end, which has to serve every client, is not pinned.
 
@@ -1032,33 +1100,97 @@ def test_functions_are_granted_to_roles_only(database: Database, name: str) -> N
     assert database.query("SELECT to_regclass('public.organizations')") == [(None,)]
 
 
-@pytest.mark.claim("functions-are-hardened")
-def test_functions_are_closed_to_the_grantees_of_the_owners_default_privileges(
-    templates: Templates, variant: str, make_role: Callable[[str], str], evidence: Evidence
+@pytest.mark.claim("functions-are-hardened", "access-matrix")
+@pytest.mark.parametrize("where", ["", "IN SCHEMA public"], ids=["everywhere", "in public"])
+def test_new_objects_are_closed_to_the_grantees_of_the_owners_default_privileges(
+    templates: Templates, make_role: Callable[[str], str], where: str
 ) -> None:
-    """Roles that the owner's default privileges let execute every new function may not execute these.
+    """Roles that the owner's default privileges give every new table and function get none of these.
 
     Databases have reporting and replication roles that were given everything in advance, for another purpose.
     """
     reporting = make_role("")
-    database = templates.clone(variant)
+    database = templates.clone("founding")
     try:
         with database.connect() as superuser:
-            for where in ("", "IN SCHEMA public"):
-                statement = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} {where} GRANT EXECUTE ON FUNCTIONS TO {{}}"
+            for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+                statement = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} {where} GRANT ALL ON {kind} TO {{}}"
                 superuser.execute(sql.SQL(statement).format(sql.Identifier(reporting)))
         ran = run("--dsn", database.owner_dsn, "--force")
         assert ran.status == DONE, ran.err
-        asked = "SELECT public.get_user_organization_id(NULL)"
+        attacks: dict[str, Attempt] = {
+            "read": "SELECT FROM public.organizations",
+            "write": "INSERT INTO public.organizations (name, slug) VALUES ('Mine', 'mine')",
+            "empty": "TRUNCATE public.user_organizations",
+            "take a number": f"SELECT nextval('public.{SEQUENCE}')",
+            "ask": "SELECT public.get_user_organization_id(NULL)",
+            "count": "SELECT public.validate_client_data_integrity()",
+        }
         session = database.connect(reporting)
-        assert outcome(session, asked) == DENIED
+        assert outcomes(session, attacks) == dict.fromkeys(attacks, DENIED)
         with database.connect(OWNER) as owner:
+            owner.execute("CREATE TABLE public.other (id bigint GENERATED ALWAYS AS IDENTITY)")
             owner.execute("CREATE FUNCTION public.other() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
             owner.execute("REVOKE ALL ON FUNCTION public.other() FROM PUBLIC")
-        assert outcome(session, "SELECT public.other()") == 1, "the default privileges give nothing"
-        evidence(f"roles that the functions are closed to, {variant}", [row[0] for row in database.query(_FUNCTIONS)])
+        given = ("SELECT public.other()", "TRUNCATE public.other", "SELECT nextval('public.other_id_seq')")
+        assert all(succeeded(outcome(session, each)) for each in given), "the default privileges give nothing"
     finally:
         database.drop()
+
+
+@pytest.mark.claim("attacks-fail")
+@pytest.mark.pg("< 13")
+def test_function_of_a_stranger_does_not_generate_the_ids(templates: Templates, stranger: str) -> None:
+    """A gen_random_uuid() that anybody has made is not taken for PostgreSQL's, where that has none of its own.
+
+    Everybody may create in public on PostgreSQL 12: as a default it would run with the rights of who inserts, the
+    owner first of all.
+    """
+    database = templates.clone("founding")
+    try:
+        database.execute("DROP EXTENSION pgcrypto")
+        with database.connect(stranger) as attacker:
+            attacker.execute(
+                "CREATE FUNCTION public.gen_random_uuid() RETURNS uuid LANGUAGE sql AS"
+                " 'SELECT md5(current_user || random())::uuid'"
+            )
+        ran = run("--dsn", database.owner_dsn, "--force", "--json")
+        assert (ran.status, len(ran.of("uuids_can_be_generated"))) == (REFUSED, 1)
+        database.execute("DROP FUNCTION public.gen_random_uuid(); CREATE EXTENSION pgcrypto WITH SCHEMA public")
+        assert run("--dsn", database.owner_dsn, "--force").status == DONE
+    finally:
+        database.drop()
+
+
+@pytest.mark.claim("attacks-fail", "functions-are-hardened")
+def test_functions_do_not_take_types_of_their_session(exposed: Database) -> None:
+    """A temporary type that an earlier request left in a pooled session is not used by the functions of a later one.
+
+    Temporary types come first whatever the search_path; a domain's check would run with the back end's rights.
+    """
+    session = log_in(exposed, "anon")
+    session.execute(
+        "CREATE FUNCTION pg_temp.steal(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'run as %', current_user USING ERRCODE = 'P0007'; END $$"
+    )
+    for name in ("text", "jsonb", "uuid", "regclass", "name", "oid"):
+        session.execute(
+            f"CREATE DOMAIN pg_temp.{name} AS pg_catalog.{name} CHECK (pg_temp.steal(VALUE::pg_catalog.text))"
+        )
+    asked: dict[str, Attempt] = {
+        "integrity": "SELECT public.validate_client_data_integrity()",
+        "organization": f"SELECT public.get_user_organization_id('{ACME_USER}')",
+        "access": f"SELECT public.validate_client_access('{ACME_USER}', '{ACME}')",
+    }
+    # The next request of the same pooled session is the back end's.
+    session.execute("SET ROLE service_role")
+    assert outcomes(session, asked) == dict.fromkeys(asked, 1)
+    [(definition,)] = session.execute(
+        "SELECT pg_get_functiondef('public.validate_client_data_integrity()'::regprocedure)"
+    )
+    with exposed.connect(OWNER) as owner:
+        owner.execute(definition.replace("pg_catalog.text", "text").encode())
+    assert outcome(session, asked["integrity"]) == "P0007", "an unqualified type is not attacked either"
 
 
 @pytest.mark.claim("functions-are-hardened", "data-integrity")

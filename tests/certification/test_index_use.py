@@ -67,7 +67,7 @@ def _is_served(plan: Mapping[str, Any], index: str) -> bool:
 
 
 def _rows_read(plan: Mapping[str, Any]) -> float:
-    return max(node["Actual Rows"] * node["Actual Loops"] for node in _nodes(plan))
+    return max(float(node["Actual Rows"] * node["Actual Loops"]) for node in _nodes(plan))
 
 
 @pytest.mark.claim("index-serves-its-query")

@@ -91,7 +91,9 @@ def test_web_api_reads_and_writes_as_before(templates: Templates, role: str) -> 
 
     def written() -> tuple[int, int]:
         with psycopg.connect(database.dsn("authenticator")) as connection:
-            connection.execute("SELECT set_config('request.jwt.claim.sub', gen_random_uuid()::text, true)")
+            connection.execute(
+                "SELECT set_config('request.jwt.claim.sub', '6f9619ff-8b86-4d11-b42d-00c04fc964ff', true)"
+            )
             connection.execute(f"SET LOCAL ROLE {role}")
             inserted = connection.execute(insert).rowcount
             updated = connection.execute("UPDATE public.sellout_entries2 SET quantity = 2 WHERE reseller = 'Ørsted'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.problems import STOPPED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import Database, Templates
-from tests.support.proxy import Proxy, Statement
+from tests.support.faults import run_until
 from tests.support.runner import run
 
 #: What differs on purpose: the log keeps what happened.
@@ -68,38 +68,6 @@ def test_rollback_takes_back_what_the_other_mode_did(templates: Templates, varia
     database.drop()
 
 
-class _Killer:
-    """Terminates the working session before the ``point``-th statement that does something."""
-
-    def __init__(self, database: Database, point: int) -> None:
-        self._database = database
-        self._point = point
-        self.seen: list[str] = []
-        self.killed = ""
-
-    def __call__(self, statement: Statement) -> Literal["cut"] | None:
-        if statement.connection != 0 or not _does_something(statement.sql):
-            return None
-        self.seen.append(statement.sql)
-        if len(self.seen) == self._point:
-            self.killed = statement.sql
-            with self._database.connect() as connection:
-                # The oldest session of the runner is the one that works.
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM ("
-                    " SELECT pid FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = %s"
-                    " ORDER BY backend_start LIMIT 1) AS worker",
-                    [self._database.name],
-                )
-        return None
-
-
-def _does_something(sql: str) -> bool:
-    return sql.startswith(
-        ("CREATE", "ALTER", "DROP", "INSERT", "REVOKE", "GRANT", "ANALYZE", "UPDATE", "DELETE", "COMMIT")
-    )
-
-
 def _leftovers(database: Database) -> list[Any]:
     """Invalid indexes and advisory locks."""
     return [
@@ -125,8 +93,8 @@ def test_online_run_is_completed_or_taken_back_from_where_it_stopped(
     rows = pristine_clone.checksum()
     pristine_clone.drop()
     kind = variant if direction == "migration" else f"{variant}-migrated"
-    forward = ["--force", "--online", *(["--rollback"] if direction == "rollback" else [])]
-    back = ["--force", "--online", *(["--rollback"] if direction == "migration" else [])]
+    forward = ["--online", *(["--rollback"] if direction == "rollback" else [])]
+    back = ["--online", *(["--rollback"] if direction == "migration" else [])]
     end, start = (certified, pristine) if direction == "migration" else (pristine, certified)
 
     drawn = random.Random(f"{_SEED} {variant} {direction}")  # noqa: S311 - a sample, not a secret
@@ -134,21 +102,18 @@ def test_online_run_is_completed_or_taken_back_from_where_it_stopped(
     survived = []
     for number, point in enumerate(sorted(points)):
         database = templates.clone(kind)
-        with Proxy(database.server) as proxy:
-            killer = _Killer(database, point)
-            proxy.before(killer)
-            stopped = run("--dsn", proxy.dsn(database.name, "app_owner"), *forward)
-        where = f"point {point}: {killer.killed.splitlines()[0]}"
+        stopped, killer = run_until(database, point, *forward)
+        where = f"point {point}: {killer.killed}"
         assert stopped.status in (STOPPED, 1), where + stopped.err
         assert "What to do:" in stopped.err, where
         # Every other time it goes back instead of on.
         arguments, expected = (forward, end) if number % 2 else (back, start)
-        ended = run("--dsn", database.owner_dsn, *arguments)
+        ended = run("--dsn", database.owner_dsn, "--force", *arguments)
         assert ended.status == 0, where + ended.out + ended.err
         assert difference(expected, _fingerprint(database)) == [], where
         assert _leftovers(database) == [], where
         assert database.checksum() == rows, where
-        survived.append({"point": point, "killed before": killer.killed.splitlines()[0], "then": " ".join(arguments)})
+        survived.append({"point": point, "killed before": killer.killed, "then": " ".join(arguments)})
         database.drop()
     evidence(f"points tried and survived, seed {_SEED}", survived)
 
@@ -156,11 +121,8 @@ def test_online_run_is_completed_or_taken_back_from_where_it_stopped(
 def _count(templates: Templates, kind: str, arguments: list[str]) -> int:
     """How many statements do something in a whole run."""
     database = templates.clone(kind)
-    with Proxy(database.server) as proxy:
-        counter = _Killer(database, -1)
-        proxy.before(counter)
-        ended = run("--dsn", proxy.dsn(database.name, "app_owner"), *arguments)
-        assert ended.status == 0, ended.err
+    ended, counter = run_until(database, 0, *arguments)
+    assert ended.status == 0, ended.err
     database.drop()
     return len(counter.seen)
 

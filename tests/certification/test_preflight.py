@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from psycopg import errors
 
 from phase_1.found import BATCH
 from phase_1.inventory import DEFAULT_ORGANIZATION, TIME_COLUMNS
-from phase_1.problems import DONE, REFUSED
+from phase_1.problems import DONE, REFUSED, STOPPED
 from phase_1.verify import ERROR
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
@@ -105,7 +106,7 @@ def prepare(table: str, gid: str) -> Callable[[Database], None]:
     return prepared
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     Case(
         "server_takes_writes",
         "read-only by default",
@@ -119,7 +120,8 @@ CASES = (
     Case(
         "tenant_table_is_there",
         "missing",
-        near_miss="CREATE TABLE public.history (LIKE public.email_logs); ALTER TABLE public.email_logs INHERIT public.history",
+        near_miss="CREATE TABLE public.history (LIKE public.email_logs);"
+        "ALTER TABLE public.email_logs INHERIT public.history",
         violation="ALTER TABLE public.email_logs RENAME TO mails",
         object="public.email_logs",
         problem="there is no such table",
@@ -173,7 +175,8 @@ CASES = (
         "role_owns_the_table",
         "organizations of another role",
         near_miss=ORGANIZATIONS,
-        violation="ALTER TABLE public.organizations OWNER TO {superuser}; GRANT ALL ON public.organizations TO app_owner;"
+        violation="ALTER TABLE public.organizations OWNER TO {superuser};"
+        "GRANT ALL ON public.organizations TO app_owner;"
         "ALTER TABLE public.organizations DISABLE ROW LEVEL SECURITY",
         object="public.organizations",
         problem="and app_owner is not a member of that role",
@@ -244,7 +247,8 @@ CASES = (
         "no key",
         near_miss="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
         "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id) INCLUDE (email)",
-        violation="ALTER TABLE public.users DROP CONSTRAINT users_pkey; CREATE UNIQUE INDEX ON public.users (id, email)",
+        violation="ALTER TABLE public.users DROP CONSTRAINT users_pkey;"
+        " CREATE UNIQUE INDEX ON public.users (id, email)",
         object="public.users",
         problem="has no unique column id of type uuid",
         mended_by="users.id uuid PRIMARY KEY",
@@ -306,6 +310,16 @@ CASES = (
         mended_by="ALTER TABLE public.uploads RENAME COLUMN client_id TO former_client_id",
     ),
     Case(
+        "client_id_is_a_plain_uuid",
+        "NOT NULL that was never validated",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        violation="ALTER TABLE public.uploads ADD CONSTRAINT uploads_client NOT NULL client_id NOT VALID",
+        object="public.uploads.client_id",
+        problem="is NOT NULL by uploads_client, which was never validated: there may be NULLs",
+        mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id DROP NOT NULL",
+        pg=">= 18",
+    ),
+    Case(
         "client_id_points_to_organizations",
         "no organizations",
         near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid",
@@ -319,7 +333,8 @@ CASES = (
         "client_id_points_to_organizations",
         "some",
         near_miss=ORGANIZATIONS + OWN_CLIENT_ID,
-        violation="UPDATE public.email_logs SET client_id = '22222222-2222-4222-8222-222222222222' WHERE client_id IS NOT NULL",
+        violation="UPDATE public.email_logs SET client_id = '22222222-2222-4222-8222-222222222222'"
+        " WHERE client_id IS NOT NULL",
         object="public.email_logs.client_id",
         problem="1 rows point to 1 organizations that do not exist",
         mended_by="create those organizations",
@@ -331,7 +346,8 @@ CASES = (
         "other client",
         near_miss=ORGANIZATIONS
         + """
-            ALTER TABLE public.transform_logs ADD COLUMN client_id uuid REFERENCES public.organizations (id) ON DELETE RESTRICT;
+            ALTER TABLE public.transform_logs ADD COLUMN client_id uuid
+                REFERENCES public.organizations (id) ON DELETE RESTRICT;
             ALTER TABLE public.transform_logs ALTER COLUMN upload_id DROP NOT NULL;
             UPDATE public.transform_logs SET client_id = '11111111-1111-4111-8111-111111111111', upload_id = NULL
             WHERE id IN (SELECT id FROM public.transform_logs ORDER BY id LIMIT 1);
@@ -370,8 +386,8 @@ CASES = (
     Case(
         "client_id_foreign_key_restricts",
         "cascades",
-        near_miss=ORGANIZATIONS
-        + "ALTER TABLE public.uploads ADD COLUMN client_id uuid REFERENCES public.organizations (id) ON DELETE RESTRICT",
+        near_miss=ORGANIZATIONS + "ALTER TABLE public.uploads ADD COLUMN client_id uuid"
+        " REFERENCES public.organizations (id) ON DELETE RESTRICT",
         violation="ALTER TABLE public.email_logs ADD COLUMN client_id uuid"
         " REFERENCES public.organizations (id) ON DELETE CASCADE",
         object="constraint email_logs_client_id_fkey on public.email_logs",
@@ -385,7 +401,8 @@ CASES = (
         violation="ALTER TABLE public.uploads ADD CONSTRAINT uploads_client_id_fkey CHECK (filename <> '')",
         object="constraint uploads_client_id_fkey on public.uploads",
         problem="has the name of the foreign key to come: CHECK",
-        mended_by="ALTER TABLE public.uploads RENAME CONSTRAINT uploads_client_id_fkey TO former_uploads_client_id_fkey",
+        mended_by="ALTER TABLE public.uploads RENAME CONSTRAINT uploads_client_id_fkey"
+        " TO former_uploads_client_id_fkey",
     ),
     Case(
         "index_name_is_free",
@@ -451,7 +468,8 @@ CASES = (
     Case(
         "new_table_name_is_free",
         "function",
-        near_miss="CREATE FUNCTION public.get_user_organization_id(text) RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+        near_miss="CREATE FUNCTION public.get_user_organization_id(text) RETURNS uuid"
+        " LANGUAGE sql AS 'SELECT NULL::uuid'",
         violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
@@ -584,7 +602,8 @@ CASES = (
             CREATE FUNCTION public.mail_recipients() RETURNS SETOF text LANGUAGE sql
                 AS 'SELECT recipient FROM public.email_logs';
         """,
-        violation="CREATE FUNCTION public.mail_list() RETURNS TABLE (id uuid, recipient text, subject text, status text,"
+        violation="CREATE FUNCTION public.mail_list() RETURNS TABLE (id uuid,"
+        " recipient text, subject text, status text,"
         " sent_at timestamptz, created_at timestamptz) LANGUAGE plpgsql"
         " AS 'BEGIN RETURN QUERY SELECT m.* FROM email_logs AS m; END'",
         object=r"public.mail_list\(\)",
@@ -597,7 +616,8 @@ CASES = (
     Case(
         "functions_do_not_select_star",
         "one row of SQL",
-        violation="CREATE FUNCTION public.first_mail(OUT id uuid, OUT recipient text, OUT subject text, OUT status text,"
+        violation="CREATE FUNCTION public.first_mail(OUT id uuid, OUT recipient text,"
+        " OUT subject text, OUT status text,"
         " OUT sent_at timestamptz, OUT created_at timestamptz) LANGUAGE sql"
         " AS 'SELECT * FROM public.email_logs ORDER BY created_at LIMIT 1'",
         object=r"public.first_mail\(\)",
@@ -618,7 +638,8 @@ CASES = (
                 FOR EACH ROW EXECUTE FUNCTION public.stamp();
             CREATE TRIGGER elsewhere BEFORE UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION public.stamp();
         """,
-        violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.email_logs FOR EACH ROW EXECUTE FUNCTION public.stamp()",
+        violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.email_logs"
+        " FOR EACH ROW EXECUTE FUNCTION public.stamp()",
         object="trigger on_update on public.email_logs",
         problem="fires for the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
@@ -653,7 +674,8 @@ CASES = (
         object="public.email_logs.client_id",
         problem="1 rows belong to the default organization already",
         mended_by="keep a copy of the key of the rows without a client",
-        by_hand="UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111' WHERE client_id IS NULL",
+        by_hand="UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111'"
+        " WHERE client_id IS NULL",
     ),
     Case(
         "publications_carry_no_tenant_table",
@@ -716,7 +738,8 @@ CASES = (
         "new_table_has_its_shape",
         "numbers for ids",
         near_miss="CREATE TABLE public.organisations (id serial PRIMARY KEY, name text)",
-        violation="SET ROLE app_owner; CREATE TABLE public.organizations (id serial PRIMARY KEY, name text NOT NULL UNIQUE,"
+        violation="SET ROLE app_owner; CREATE TABLE public.organizations (id serial PRIMARY KEY,"
+        " name text NOT NULL UNIQUE,"
         " slug text NOT NULL UNIQUE, is_active boolean)",
         object=r"public.organizations\.(id|settings|created_at|updated_at|is_active)",
         problem="is integer NOT NULL DEFAULT .* instead of uuid NOT NULL DEFAULT|no such column|is boolean instead of",
@@ -726,7 +749,8 @@ CASES = (
         "new_table_has_its_shape",
         "another log",
         near_miss=LOG,
-        violation="SET ROLE app_owner; DROP TABLE public.migration_log; CREATE TABLE public.migration_log (id text PRIMARY KEY, sql text)",
+        violation="SET ROLE app_owner; DROP TABLE public.migration_log;"
+        " CREATE TABLE public.migration_log (id text PRIMARY KEY, sql text)",
         object=r"public.migration_log\.\w+",
         problem="is text NOT NULL instead of bigint NOT NULL|no such column|does not know",
         mended_by="ALTER TABLE public.migration_log RENAME TO former_migration_log",
@@ -906,7 +930,8 @@ CASES += (
     Case(
         "log_says_what_was_done",
         "lost",
-        near_miss="INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_2', 'migrate', 'completed')",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_2', 'migrate', 'completed')",
         violation="ALTER TABLE public.migration_log RENAME TO lost",
         object="public.migration_log",
         problem="does not say that Phase 1 did anything here, but .*public.user_organizations is there",
@@ -1102,6 +1127,7 @@ def test_time_column_is_found_by_its_known_names_or_by_the_option(
         assert run(*dsn, "--force").status == DONE
         columns = bench.database.query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = 'public.idx_uploads_client_created_at'::regclass"
+            " ORDER BY attnum"
         )
         assert columns == [("client_id",), (name,)]
         logged = bench.database.query(
@@ -1139,7 +1165,7 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
     A value that is overwritten gives one client's rows to another, and no rollback would know.
     """
     options = ["--online"] if mode == "online" else []
-    rows = 2 * BATCH + 500
+    rows = 2 * BATCH + 3000  # nine in ten of them without a client
     with workbench(templates, "founding") as bench:
         database = bench.database
         bench.do(ORGANIZATIONS)
@@ -1157,7 +1183,8 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
             """
         )
         values = "SELECT id, client_id FROM public.email_logs ORDER BY id"
-        before, objects = dict(database.query(values)), bench.state()[0]
+        before: dict[Any, Any] = dict(database.query(values))
+        objects = bench.state()[0]
         dsn = ("--dsn", database.owner_dsn, *options)
 
         batches = run(*dsn, "--dry-run").out.count("UPDATE public.email_logs")
@@ -1166,8 +1193,7 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         assert run(*dsn, "--force").status == DONE
         [(organization,)] = database.query("SELECT id FROM public.organizations WHERE slug = 'default-org'")
         assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
-        after = dict(database.query(values))
-        assert after == {key: value or organization for key, value in before.items()}
+        assert dict(database.query(values)) == {key: value or organization for key, value in before.items()}
 
         assert run(*dsn, "--rollback", "--force").status == DONE
         assert dict(database.query(values)) == before
@@ -1292,7 +1318,7 @@ def test_migration_run_by_a_superuser_is_not_taken_up_by_the_owner(table: str, t
         for action in ([], ["--rollback"], ["--verify"], ["--status"]):
             result = run("--dsn", bench.database.owner_dsn, *action)
             assert result.status == REFUSED
-            assert f"app_owner does not see every row of public.{table}" in result.err
+            assert f"does not see every row of public.{table}" in result.err
             assert f"connect as {bench.database.server.user}" in result.err
         assert bench.state() == before
 
@@ -1320,3 +1346,40 @@ def test_transaction_that_is_old_is_named(old: Old) -> None:
         connection.execute("SELECT 1")
     for action in ([], ["--rollback"]):
         assert run("--dsn", database.owner_dsn, "--dry-run", "--json", *action).findings == []
+
+
+@pytest.mark.claim("existing-client-id-kept", "online-resumes")
+@pytest.mark.parametrize("then", ["rollback", "resumed, then rollback"])
+def test_fill_that_stops_between_two_batches_is_completed_or_taken_back(then: str, templates: Templates) -> None:
+    """An online run that stops after some batches knows of them: a rollback empties them, a second run fills the rest.
+
+    Rows would be left with the id of an organization that is gone, while the runner says that all is as it was.
+    """
+    with workbench(templates, "founding") as bench:
+        bench.do(ORGANIZATIONS)
+        bench.do(
+            f"""
+            ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
+            ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_pkey, DROP COLUMN id,
+                ADD COLUMN id bigserial PRIMARY KEY;
+            INSERT INTO public.email_logs (recipient, client_id)
+            SELECT n || '@example.com', CASE n % 10 WHEN 0 THEN '11111111-1111-4111-8111-111111111111'::uuid END
+            FROM generate_series(1, {2 * BATCH + 3000}) AS n;
+            CREATE FUNCTION public.stop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE SQLSTATE ''57014''; END';
+            CREATE TRIGGER stop BEFORE UPDATE ON public.email_logs FOR EACH ROW
+                WHEN (OLD.recipient = '{BATCH + 2001}@example.com') EXECUTE FUNCTION public.stop();
+            ANALYZE public.email_logs
+            """
+        )
+        values = "SELECT client_id, count(*) FROM public.email_logs GROUP BY 1 ORDER BY 1"
+        before = bench.database.query(values)
+        dsn = ("--dsn", bench.database.owner_dsn, "--online", "--force")
+        assert run(*dsn).status == STOPPED
+        counts: dict[UUID | None, int] = dict(bench.database.query(values))
+        assert counts[UUID(DEFAULT_ORGANIZATION)] == BATCH
+        bench.do("DROP TRIGGER stop ON public.email_logs")
+        if then != "rollback":
+            assert run(*dsn).status == DONE
+            assert None not in dict(bench.database.query(values))
+        assert run(*dsn, "--rollback").status == DONE
+        assert bench.database.query(values) == before

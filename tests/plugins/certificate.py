@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.claims import Claim
-from tests.plugins.server import SERVER_FACTS
+from tests.plugins.server import SERVER_FACTS, version_matches
 from tests.support.certificate import (
     CERTIFIED,
     DESELECTED,
     FAILED,
     NOT_APPLICABLE,
+    NOT_RUN,
     PASSED,
     SKIPPED,
     XFAILED,
@@ -26,7 +29,9 @@ from tests.support.certificate import (
     Document,
     TestResult,
     document,
+    plain,
     remove,
+    subject,
     write,
 )
 
@@ -34,6 +39,10 @@ _RECORD = pytest.StashKey["Record"]()
 
 #: Properties of a report; they reach the controller of pytest-xdist with it.
 CLAIM, EVIDENCE, NOT_APPLICABLE_PROPERTY = "claim", "evidence", "not-applicable"
+
+#: Settings of pytest that decide what is collected; the suite's own are in pyproject.toml.
+_COLLECTION = {"testpaths", "python_files", "python_classes", "python_functions", "norecursedirs", "addopts"}
+_WIDTH = 80  # columns: the summary is read in mails and build logs
 
 Evidence = Callable[[str, Any], None]
 
@@ -54,14 +63,19 @@ def pytest_configure(config: pytest.Config) -> None:
             remove(_reports(config))
         except CertificateError as error:
             raise pytest.UsageError(str(error)) from error
+        config.stash[_RECORD].subject = subject()
 
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Evidence:
-    """Keeps a figure, a plan or a table under a title; the certificate shows it with the claim."""
+    """Keeps a figure, a plan or a table under a title; the certificate shows it with the claim.
+
+    The value is one of JSON; a list of dicts is shown as a table, a text of several lines as it is.
+    """
 
     def keep(title: str, value: Any) -> None:
-        request.node.user_properties.append((EVIDENCE, {"title": title, "value": value}))
+        # Here and not at the end: a worker of pytest-xdist dies of a report that it cannot send.
+        request.node.user_properties.append((EVIDENCE, {"title": title, "value": plain(value)}))
 
     return keep
 
@@ -73,10 +87,12 @@ class Record:
         self.started = time.monotonic()
         self.results: dict[str, TestResult] = {}
         self.outcomes: dict[str, str] = {}
-        self.collection_failed: list[str] = []
+        self.against: list[str] = []
+        self.subject: list[dict[str, str]] = []
         self.document: Document | None = None
         self.written: list[Path] = []
         self.problem = ""
+        self.misused = ""
         module, _, name = config.getini("claims").partition(":")
         self.claims: tuple[Claim, ...] = getattr(import_module(module), name)
         self.known = {claim.id for each in _lists(module) for claim in each} | {claim.id for claim in self.claims}
@@ -87,6 +103,12 @@ class Record:
             result = self.results.setdefault(nodeid, TestResult(nodeid, claims))
             if outcome is not None:
                 result.outcome = outcome
+
+    def settle(self) -> None:
+        """Gives a test whose worker was lost the outcome that pytest-xdist reported without its properties."""
+        for nodeid, result in self.results.items():
+            if result.outcome == NOT_RUN:
+                result.outcome = self.outcomes.get(nodeid, NOT_RUN)
 
     def add(self, report: pytest.TestReport) -> None:
         """A phase of a test: the worst of them counts, and the call has to be there."""
@@ -135,13 +157,16 @@ def _reports(config: pytest.Config) -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     record = config.stash[_RECORD]
+    misused = next((problem for item in items if (problem := _misuse(item, record.known))), "")
+    if misused and _is_worker(config):
+        # Raised here, it would reach people as an internal error of pytest-xdist, without the words.
+        record.misused = misused
+        items.clear()
+        return
+    if misused:
+        raise pytest.UsageError(misused)
     for item in items:
-        claims = [str(name) for marker in item.iter_markers("claim") for name in marker.args]
-        for name in claims:
-            if name not in record.known:
-                close = difflib.get_close_matches(name, record.known, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise pytest.UsageError(f"{item.nodeid}: there is no claim {name!r} in tests/claims.py{hint}")
+        claims = _claims_of(item)
         item.user_properties.extend((CLAIM, name) for name in claims)
         record.expect(item.nodeid, claims)
     if config.option.certify:
@@ -151,6 +176,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.get_closest_marker("claim")]
 
 
+def _claims_of(item: pytest.Item) -> list[str]:
+    # A claim may be named by a class and by its test.
+    return list(dict.fromkeys(str(name) for marker in item.iter_markers("claim") for name in marker.args))
+
+
+def _misuse(item: pytest.Item, known: set[str]) -> str:
+    """What is wrong with the claims that a test names, if anything."""
+    if any(marker.kwargs or not marker.args for marker in item.iter_markers("claim")):
+        return f"{item.nodeid}: the marker claim takes ids of claims, as in claim('exit-codes')"
+    for name in _claims_of(item):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            return f"{item.nodeid}: there is no claim {name!r} in tests/claims.py{hint}"
+    return ""
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         record = item.config.stash[_RECORD]
@@ -158,12 +200,26 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    if report.failed:
-        _collection_failures.append(report.nodeid)
+    if _current is not None and not report.passed:
+        # What was in it is not known, so that no claim would miss it.
+        what = "could not be collected" if report.failed else "skipped as a whole"
+        _current.against.append(f"{what}: {report.nodeid}")
 
 
-# The hook is not told of the configuration.
-_collection_failures: list[str] = []
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tells a skip by the marker ``pg`` from any other: the version of the server has nothing to be tested."""
+    report = yield
+    facts = item.config.stash.get(SERVER_FACTS, None)
+    if call.when == "setup" and report.skipped and not hasattr(report, "wasxfail") and facts:
+        major = facts["version_num"] // 10000
+        missed = [str(each.args[0]) for each in item.iter_markers("pg") if not version_matches(major, *each.args)]
+        if missed:
+            item.user_properties.append((NOT_APPLICABLE_PROPERTY, f"needs PostgreSQL {', '.join(missed)}"))
+            report.user_properties = list(item.user_properties)
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -176,21 +232,22 @@ _current: Record | None = None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    global _current  # noqa: PLW0603 - the hook for reports is not told of the configuration either
+    global _current  # noqa: PLW0603 - the hooks for reports are not told of the configuration
     _current = session.config.stash[_RECORD]
-    _collection_failures.clear()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     record = node.config.stash[_RECORD]
     if error:
-        record.collection_failed.append(f"a worker of pytest-xdist was lost: {error}")
+        record.against.append(f"a worker of pytest-xdist was lost: {error}")
     handed_over = getattr(node, "workeroutput", {}).get("certificate", {})
+    if handed_over.get("misused"):
+        raise pytest.UsageError(handed_over["misused"])
     for nodeid, claims, outcome in handed_over.get("results", []):
-        if nodeid not in record.results or record.results[nodeid].outcome == "not run":
+        if nodeid not in record.results or record.results[nodeid].outcome == NOT_RUN:
             record.expect(nodeid, claims, outcome if outcome == DESELECTED else None)
-    record.collection_failed += handed_over.get("failed", [])
+    record.against += handed_over.get("against", [])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -200,18 +257,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _is_worker(config):
         config.workeroutput["certificate"] = {  # type: ignore[attr-defined]
             "results": [(each.nodeid, each.claims, each.outcome) for each in record.results.values()],
-            "failed": list(_collection_failures),
+            "against": record.against,
+            "misused": record.misused,
         }
         return
     if not config.option.certify or config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
+    record.settle()
     record.document = document(
         record.claims,
         list(record.results.values()),
         server=config.stash.get(SERVER_FACTS, None),
         seconds=time.monotonic() - record.started,
         reasons=_reasons(config, record, int(exitstatus)),
-        totals=Counter(record.outcomes.values()),
+        totals=Counter(result.outcome for result in record.results.values()),
     )
     try:
         record.written = write(record.document, _reports(config))
@@ -225,10 +284,38 @@ def _reasons(config: pytest.Config, record: Record, exitstatus: int) -> list[str
     """What speaks against the run as a whole."""
     meanings = {1: "tests failed", 2: "the run was interrupted", 3: "pytest failed", 4: "wrong usage", 5: "no test ran"}
     reasons = [meanings.get(exitstatus, f"pytest ended with {exitstatus}")] if exitstatus else []
-    reasons += [f"could not be collected: {each}" for each in {*_collection_failures, *record.collection_failed}]
-    if config.args_source is pytest.Config.ArgsSource.ARGS:
-        reasons.append(f"only part of the suite was run: {' '.join(config.args)}")
+    reasons += dict.fromkeys(record.against)  # each worker of pytest-xdist says the same
+    narrowed = _narrowed(config)
+    if narrowed:
+        reasons.append(f"only part of the suite was run: {', '.join(narrowed)}")
+    changed = [each["name"] for each in subject() if each not in record.subject]
+    changed += [each["name"] for each in record.subject if each["name"] not in {now["name"] for now in subject()}]
+    if changed:
+        # Their hashes would be those of files that no test has seen.
+        reasons.append(f"changed while the suite ran: {', '.join(changed)}")
     return reasons
+
+
+def _narrowed(config: pytest.Config) -> list[str]:
+    """What on the command line keeps tests from being collected at all, so that no claim can miss them.
+
+    A test that was collected and then left out, as by ``-k``, is counted with its claims.
+    """
+    root, start, option = config.rootpath, config.invocation_params.dir, config.option
+    found = []
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        given = {(start / each).resolve() for each in config.args}
+        whole = {(root / each).resolve() for each in config.getini("testpaths")} or {root}
+        if root not in given and not whole <= given:
+            found += [os.path.relpath(start / each, root) for each in config.args]
+    found += [f"--ignore={each}" for each in option.ignore or ()]
+    found += [f"--ignore-glob={each}" for each in option.ignore_glob or ()]
+    found += [f"-o {each}" for each in option.override_ini or () if each.partition("=")[0] in _COLLECTION]
+    if option.inifilename:
+        found.append(f"-c {option.inifilename}")
+    if getattr(option, "lf", False):  # not there without pytest's cache
+        found.append("--last-failed")
+    return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -237,11 +324,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     certified = record.document["verdict"] == CERTIFIED
     terminalreporter.section("certificate")
-    for claim in record.document["claims"]:
-        if claim["status"] != CERTIFIED:
-            terminalreporter.write_line(f"{claim['id']}: {claim['reason']}", red=True)
-    for reason in record.document["reasons"]:
-        terminalreporter.write_line(reason, red=True)
+    problems = [f"{each['id']}: {each['reason']}" for each in record.document["claims"] if each["status"] != CERTIFIED]
+    for problem in (*problems, *record.document["reasons"]):
+        for line in textwrap.wrap(problem, _WIDTH, subsequent_indent="    ", break_on_hyphens=False):
+            terminalreporter.write_line(line, red=True)
     terminalreporter.write_line(f"verdict: {record.document['verdict']}", green=certified, red=not certified, bold=True)
     for path in record.written:
         terminalreporter.write_line(f"written: {path}")

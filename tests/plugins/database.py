@@ -22,8 +22,7 @@ from tests.support.embedded import client_program
 OWNER = "app_owner"
 SMALL = 300  # sales: enough for every branch of the application's data, loaded in a moment
 LARGE = 100_000  # sales: enough for the planner to prefer an index to reading it all
-# Of the others too, so that each of the seven tables has more than a few pages.
-LARGE_REST = {"users": 5_000, "uploads": 3_000, "products": 5_000}
+LARGE_REST = 5_000  # users, uploads and products, so that each of the seven tables has more than a few pages
 TINY = 5  # sales, and as few of the rest: to look at every row after every step
 
 _MARK = "created by the Phase 1 suite"
@@ -235,8 +234,16 @@ class Templates:
                 if rest != ["empty"]:
                     sales = {"tiny": TINY, "large": LARGE}.get("".join(rest), SMALL)
                     # Vacuumed, because autovacuum would get to it in the middle of some test.
-                    others = LARGE_REST if sales == LARGE else {}
-                    application.load(connection, variant, sales=sales, vacuum=True, **others)
+                    others = LARGE_REST if sales == LARGE else None
+                    application.load(
+                        connection,
+                        variant,
+                        sales=sales,
+                        users=others,
+                        uploads=others,
+                        products=others,
+                        vacuum=True,
+                    )
         else:
             raise ValueError(f"no such kind of database: {kind}")
 

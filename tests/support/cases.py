@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,11 @@ from psycopg import sql
 from phase_1.fingerprint import fingerprint
 from phase_1.found import begin_reading, inspect
 from phase_1.options import parse
+from phase_1.problems import DONE
 from phase_1.scripts import read
 from phase_1.verify import ERROR, Finding, ask, checks
 from tests.plugins.database import OWNER, Database, Templates
+from tests.support.runner import run
 
 #: What is done to a database: statements of the superuser, or a function; ``{database}``, ``{superuser}`` and
 #: ``{role}`` (a role of the test's own, which owns nothing) are filled in.
@@ -56,13 +58,9 @@ class Case:
 
     @property
     def level(self) -> str:
-        """``error``, ``warning`` or ``notice``, as the check's header says."""
-        return next(
-            s.header("level")
-            for stage in ("preflight", "rollback", "verify")
-            for s in checks(stage)
-            if s.name == self.check
-        )
+        """``error``, ``warning`` or ``notice``, as the check's header says; those of Python are errors."""
+        sections = (section for stage in ("preflight", "rollback", "verify") for section in checks(stage))
+        return next((section.header("level") for section in sections if section.name == self.check), ERROR)
 
 
 #: What the tests of some checks certify besides.
@@ -78,11 +76,14 @@ _ALSO = {
 }
 
 
-def params(cases: Iterable[Case], *stages: str) -> Iterator[Any]:
-    """Each case once for each of these stages that its check belongs to, as a parameter with a telling id."""
+def params(cases: Iterable[Case], *stages: str, python: Container[str] = ()) -> Iterator[Any]:
+    """Each case once for each of these stages that its check belongs to, as a parameter with a telling id.
+
+    The checks in ``python`` are in no file; they belong to every stage that is asked for.
+    """
     for case in cases:
         for stage in stages:
-            if stage in case.stages and case.check in names(stage):
+            if stage in case.stages and (case.check in names(stage) or case.check in python):
                 marks = [pytest.mark.claim(*_claims(case, stage)), *([pytest.mark.pg(case.pg)] if case.pg else [])]
                 yield pytest.param(case, stage, id=f"{case.check}, {case.title}, {stage}", marks=marks)
 
@@ -158,10 +159,13 @@ class Workbench:
         """Does what the findings propose; the answer is the options that the next run is given."""
         options: list[str] = []
         statements: dict[str, None] = {}
+        again = False
         for finding in findings:
             proposed = re.search(case.mended_by, finding.action)
             assert proposed, f"{case.mended_by!r} is not in the action: {finding.action}"
-            if case.by_hand or case.options_by_hand is not None:
+            if "run the migration again" in finding.action:
+                again = True
+            if case.by_hand or case.options_by_hand is not None or proposed[0].startswith("run "):
                 continue
             if proposed[0].startswith("--"):
                 options += shlex.split(proposed[0].replace("ACTUAL", "received_at"))
@@ -171,4 +175,7 @@ class Workbench:
         for statement in statements:
             self.database.execute(statement)
         self.do(case.by_hand)
+        if again:
+            result = run("--dsn", self.database.owner_dsn, "--force", *options)
+            assert result.status == DONE, result.err
         return tuple(options) or case.options_by_hand or case.options

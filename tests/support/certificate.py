@@ -58,6 +58,20 @@ class TestResult:
         }
 
 
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: sets as lists, and what JSON does not know as text.
+
+    Raises ValueError for a figure that is no number, and TypeError for a key that is no name.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    # Half of a surrogate pair, as in the output of a program, can neither be sent by a worker nor written.
+    return json.loads(text.encode("utf-8", "replace"))
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)
+
+
 def judge(results: Sequence[TestResult]) -> tuple[str, str]:
     """Whether the tests of a claim certify it, and why not.
 
@@ -99,6 +113,8 @@ def document(
     missing = sum(claim["status"] != CERTIFIED for claim in judged)
     if missing:
         against.append(f"{missing} of {len(judged)} claims are not certified")
+    if not judged:
+        against.append("there is no claim to certify")
     if server is None:
         against.append("no test asked for a server")
     verdict = NOT_CERTIFIED if against else CERTIFIED
@@ -164,11 +180,13 @@ def subject() -> list[dict[str, str]]:
 
 
 def git() -> dict[str, Any] | None:
-    """The commit and whether the tree differs from it; None outside of a repository."""
+    """The commit and whether the tree differs from it; None outside of a repository of the project's own."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        top, commit = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if Path(top).resolve() != ROOT:
+            return None  # unpacked inside another repository, whose commit says nothing of these files
         status = subprocess.run(
             ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
@@ -179,11 +197,13 @@ def git() -> dict[str, Any] | None:
 
 def tools() -> dict[str, str]:
     """The versions of what made the certificate."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: metadata.version(name) for name in ("pytest", "psycopg", "hypothesis", "testcontainers")},
-    }
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("pytest", "psycopg", "hypothesis", "testcontainers"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
 
 
 def render(certificate: Document) -> str:
@@ -192,6 +212,9 @@ def render(certificate: Document) -> str:
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["pretty"] = _pretty
+    environment.filters["cell"] = _cell
+    environment.tests["records"] = _is_records
+    environment.filters["columns"] = _columns
     sections = [
         {"title": title, "claims": list(claims)}
         for title, claims in groupby(certificate["claims"], key=lambda claim: section_title(claim["section"]))
@@ -205,17 +228,40 @@ def _pretty(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def _cell(value: Any) -> str:
+    """A value in a table: a list of words reads as words."""
+    if isinstance(value, list) and not any(isinstance(each, (dict, list)) for each in value):
+        return ", ".join(_pretty(each) for each in value)
+    return _pretty(value)
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row for row in value)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order in which they first come: not every row need have each."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def write(certificate: Document, directory: Path) -> list[Path]:
     """Writes ``certificate.json`` and ``certificate.html``: both whole, or neither.
 
     Raises CertificateError with the reason if they cannot be written.
     """
     schema = json.loads((_HERE / "certificate.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(certificate, schema)
-    contents = {
-        "certificate.json": json.dumps(certificate, indent=2, ensure_ascii=False, default=str) + "\n",
-        "certificate.html": render(certificate),
-    }
+    try:
+        jsonschema.validate(certificate, schema)
+        contents = {
+            "certificate.json": json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            "certificate.html": render(certificate),
+        }
+    except jsonschema.ValidationError as error:
+        raise CertificateError(
+            f"the certificate does not fit its schema: {error.json_path}: {error.message}"
+        ) from error
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise CertificateError(f"the certificate could not be rendered: {error}") from error
     temporary: dict[Path, Path] = {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -228,15 +274,26 @@ def write(certificate: Document, directory: Path) -> list[Path]:
         for written, final in temporary.items():
             written.chmod(0o644)  # a temporary file is its owner's alone
             os.replace(written, final)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         for path in (*temporary, *(final for final in temporary.values() if final.is_file())):
             path.unlink(missing_ok=True)
-        raise CertificateError(f"the certificate could not be written to {directory}: {error.strerror}") from error
+        why = getattr(error, "strerror", None) or error
+        raise CertificateError(f"the certificate could not be written to {directory}: {why}") from error
     return list(temporary.values())
 
 
 def remove(directory: Path) -> None:
-    """Removes an old certificate: it must not stand for a run that is yet to end."""
+    """Removes an old certificate: it must not stand for a run that is yet to end.
+
+    Raises CertificateError if it cannot be removed, or a new one could not be written: better now than after
+    the run.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise CertificateError(f"no certificate can be written to {directory}: {error.strerror}") from error
     for name in ("certificate.json", "certificate.html"):
         try:
             (directory / name).unlink(missing_ok=True)

@@ -218,6 +218,25 @@ class Model:
         """The steps that a rollback has to run, in their order."""
         return [step for step in self._back if self._undone(step)]
 
+    def refused(self) -> bool:
+        """Whether a migration has to be refused, since rows would belong to another client than their upload.
+
+        Asked where a client_id is there and not tied to organizations: half-way back. A row whose client is
+        lost already would be the default organization's.
+        """
+        loose = {
+            table
+            for table in TABLES
+            if self.has_client(table) and f"add_client_id_foreign_key({table})" not in self.done
+        }
+        return any(
+            (row.client or DEFAULT) != (self.rows["uploads"][row.parent].client or DEFAULT)
+            for table in CHILDREN
+            if loose & {table, "uploads"}
+            for row in self.rows[table].values()
+            if row.parent in self.rows["uploads"]
+        )
+
     def lost(self) -> Counter[tuple[str, str]]:
         """How many rows and memberships of which organization a rollback has to announce as lost."""
         if "create_organizations" not in self.done:

@@ -44,7 +44,9 @@ class Pooler:
         # libpq does what it takes to get in; the wire is then used without it.
         self._authenticated = [psycopg.connect(dsn, sslmode="disable") for _ in range(sessions)]
         for connection in self._authenticated:
-            self._free.put(socket.socket(fileno=os.dup(connection.fileno())))
+            session = socket.socket(fileno=os.dup(connection.fileno()))
+            session.setblocking(True)  # libpq has it otherwise
+            self._free.put(session)
         info = self._authenticated[0].info
         self._greeting = _message(b"R", struct.pack("!i", 0))
         for name in _PARAMETERS:
@@ -76,6 +78,7 @@ class Pooler:
         with contextlib.suppress(OSError):  # the listener is closed
             while True:
                 client, _ = self._listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer is many small messages
                 self._clients.append(client)
                 self._threads.append(threading.Thread(target=self._serve, args=(client,), daemon=True))
                 self._threads[-1].start()
@@ -100,6 +103,7 @@ class Pooler:
         except (OSError, EOFError):
             return
         finally:
+            client.close()
             if session is not None:
                 self._free.put(session)
 

@@ -94,13 +94,17 @@ class Proxy:
         for link in links:
             link.cut()
 
-    def close(self) -> None:
-        """Drops every connection and stops listening; raises what a callback has raised."""
+    def refuse(self) -> None:
+        """Drops every connection and takes no new one: the server cannot be reached any more."""
         # Only shutdown() wakes accept() on Linux, only close() does on macOS.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut_all()
+
+    def close(self) -> None:
+        """Drops every connection and stops listening; raises what a callback has raised."""
+        self.refuse()
         for thread in self._threads:
             thread.join(_JOIN_TIMEOUT)
         if self._errors:

@@ -1,0 +1,492 @@
+"""The way back: everything is as it was, nothing that was built on top is lost, and what is lost is shown."""
+
+from __future__ import annotations
+
+import io
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from phase_1.fingerprint import Fingerprint, difference, fingerprint
+from phase_1.inventory import DEFAULT_ORGANIZATION, NEW_TABLES, TABLES
+from tests.application.statements import OLD_STATEMENTS
+from tests.application.statements import run as say
+from tests.plugins.certificate import Evidence
+from tests.plugins.database import Database, Row, Templates
+from tests.support.runner import Run, run
+
+NAMES = [table.name for table in TABLES]
+LOG = "public.migration_log"
+ACME, BETA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+MODES = pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+
+
+def objects(database: Database, *exclude: str) -> Fingerprint:
+    with database.connect() as connection:
+        return fingerprint(connection, exclude=exclude)
+
+
+def migrate(database: Database, *arguments: str) -> Run:
+    done = run("--dsn", database.owner_dsn, "--force", *arguments)
+    assert done.status == 0, done.out + done.err
+    return done
+
+
+def roll_back(database: Database, *arguments: str) -> Run:
+    return run("--dsn", database.owner_dsn, "--rollback", "--force", *arguments)
+
+
+# The schema --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("rollback-restores-schema")
+@MODES
+def test_schema_is_as_before_after_the_rollback(database: Database, mode: list[str], evidence: Evidence) -> None:
+    """The dump of the schema and the fingerprint of the catalog are equal before and after; only the log stays.
+
+    Otherwise who goes back is left with a database that nobody has tested the application on.
+    """
+    dump, before = database.dump(), objects(database)
+    migrate(database, *mode)
+    made = difference(before, objects(database))
+    assert len(made) > 30
+    assert roll_back(database, *mode).status == 0
+    assert objects(database, LOG) == before
+    assert all("public.migration_log" in line for line in difference(before, objects(database)))
+    database.execute(f"DROP TABLE {LOG}")
+    assert database.dump() == dump
+    evidence("objects that the migration made, all of which are gone", made)
+
+
+@pytest.mark.claim("rollback-restores-schema")
+@MODES
+def test_nothing_at_all_is_left_when_the_log_is_purged(database: Database, mode: list[str]) -> None:
+    """With --purge-log the schema is wholly as it was, also when it is asked for after the rollback.
+
+    Otherwise a rehearsal on a copy leaves something that the next one takes for work that is done.
+    """
+    dump, before = database.dump(), objects(database)
+    migrate(database, *mode)
+    assert roll_back(database, *mode, "--purge-log").status == 0
+    assert database.dump() == dump
+    assert objects(database) == before
+    migrate(database, *mode)
+    assert roll_back(database, *mode).status == 0
+    assert roll_back(database, *mode, "--purge-log").status == 0
+    assert objects(database) == before
+
+
+@pytest.mark.claim("rollback-restores-schema", "rollback-restores-rows")
+def test_database_goes_there_and_back_again_and_again(database: Database) -> None:
+    """Migrated, rolled back, migrated and rolled back, in either mode, each stage is as it was the first time.
+
+    Otherwise a rehearsal that was taken back makes the real run fail.
+    """
+    before, rows = objects(database, LOG), database.rows_with_xmin()
+    migrate(database)
+    after = objects(database, LOG)
+    for back, there in (([], ["--online"]), (["--online"], []), (["--online"], ["--online", "--jobs", "2"])):
+        assert roll_back(database, *back).status == 0
+        assert difference(before, objects(database, LOG)) == []
+        migrate(database, *there)
+        assert difference(after, objects(database, LOG)) == []
+    assert roll_back(database).status == 0
+    assert difference(before, objects(database, LOG)) == []
+    assert database.rows_with_xmin() == rows
+
+
+# The rows ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("rollback-restores-rows")
+@MODES
+def test_rows_are_as_before_after_the_rollback(database: Database, mode: list[str]) -> None:
+    """No row is written by the rollback either: each has its place, its transaction and its values.
+
+    Otherwise the way back takes the hours that the way there did not.
+    """
+    rows = database.rows_with_xmin()
+    migrate(database, *mode)
+    assert roll_back(database, *mode).status == 0
+    assert database.rows_with_xmin() == rows
+
+
+@pytest.mark.claim("rollback-restores-rows")
+@MODES
+def test_rows_that_the_application_wrote_since_then_stay(migrated: Database, mode: list[str]) -> None:
+    """What the application has added, changed and deleted between migration and rollback is kept.
+
+    Otherwise going back loses the work of everybody who was at it meanwhile.
+    """
+    before = migrated.checksum()
+    with migrated.connect("app_owner") as connection:
+        for statement in OLD_STATEMENTS[migrated.variant]:
+            say(connection, statement)
+    changed = migrated.rows_with_xmin()
+    assert all(migrated.checksum()[table] != before[table] for table in NAMES)
+    assert roll_back(migrated, *mode).status == 0
+    assert migrated.rows_with_xmin() == changed
+
+
+# What was built on top ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that was built on Phase 1: how it is made, what it is called, and how it is dropped."""
+
+    made_by: str
+    object: str
+    dropped_by: str
+    pg: str = ""
+
+
+DEPENDENTS = {
+    "view on client_id": Dependent(
+        "CREATE VIEW public.mine AS SELECT client_id, count(*) FROM public.sellout_entries2 GROUP BY 1",
+        "view public.mine",
+        "DROP VIEW public.mine",
+    ),
+    "view on organizations": Dependent(
+        "CREATE VIEW public.mine AS SELECT name FROM public.organizations",
+        "view public.mine",
+        "DROP VIEW public.mine",
+    ),
+    "materialized view": Dependent(
+        "CREATE MATERIALIZED VIEW public.mine AS SELECT client_id FROM public.users",
+        "materialized view public.mine",
+        "DROP MATERIALIZED VIEW public.mine",
+    ),
+    "foreign key to organizations": Dependent(
+        "CREATE TABLE public.bills (organization_id uuid REFERENCES public.organizations (id))",
+        "constraint bills_organization_id_fkey on table public.bills",
+        "DROP TABLE public.bills",
+    ),
+    "foreign key to memberships": Dependent(
+        "CREATE TABLE public.bills (member uuid REFERENCES public.user_organizations (id))",
+        "constraint bills_member_fkey on table public.bills",
+        "DROP TABLE public.bills",
+    ),
+    "index on client_id": Dependent(
+        "CREATE INDEX mine ON public.products (client_id, name)", "index public.mine", "DROP INDEX public.mine"
+    ),
+    "index where client_id": Dependent(
+        f"CREATE INDEX mine ON public.products (name) WHERE client_id = '{DEFAULT_ORGANIZATION}'",
+        "index public.mine",
+        "DROP INDEX public.mine",
+    ),
+    "unique by client": Dependent(
+        "ALTER TABLE public.products ADD CONSTRAINT mine UNIQUE (client_id, ean)",
+        "constraint mine on table public.products",
+        "ALTER TABLE public.products DROP CONSTRAINT mine",
+    ),
+    "check of client_id": Dependent(
+        "ALTER TABLE public.products ADD CONSTRAINT mine CHECK (client_id <> md5('')::uuid)",
+        "constraint mine on table public.products",
+        "ALTER TABLE public.products DROP CONSTRAINT mine",
+    ),
+    "policy on client_id": Dependent(
+        "CREATE POLICY mine ON public.products FOR SELECT TO authenticated USING (client_id = auth.uid())",
+        "policy mine on table public.products",
+        "DROP POLICY mine ON public.products",
+    ),
+    "policy by our function": Dependent(
+        "CREATE POLICY mine ON public.products FOR SELECT TO authenticated"
+        " USING (public.validate_client_access(auth.uid(), id))",
+        "policy mine on table public.products",
+        "DROP POLICY mine ON public.products",
+    ),
+    "policy on organizations": Dependent(
+        "CREATE POLICY mine ON public.organizations FOR SELECT TO service_role USING (is_active)",
+        "policy mine on table public.organizations",
+        "DROP POLICY mine ON public.organizations",
+    ),
+    "trigger on client_id": Dependent(
+        "CREATE TRIGGER mine BEFORE UPDATE OF client_id ON public.sellout_entries2"
+        " FOR EACH ROW EXECUTE FUNCTION public.prepare_sale()",
+        "trigger mine on table public.sellout_entries2",
+        "DROP TRIGGER mine ON public.sellout_entries2",
+    ),
+    "trigger when client_id": Dependent(
+        "CREATE TRIGGER mine BEFORE UPDATE ON public.sellout_entries2 FOR EACH ROW"
+        " WHEN (NEW.client_id <> OLD.client_id) EXECUTE FUNCTION public.prepare_sale()",
+        "trigger mine on table public.sellout_entries2",
+        "DROP TRIGGER mine ON public.sellout_entries2",
+    ),
+    "generated column": Dependent(
+        "ALTER TABLE public.products ADD COLUMN mine text GENERATED ALWAYS AS (client_id::text || ean) STORED",
+        "column mine of table public.products",
+        "ALTER TABLE public.products DROP COLUMN mine",
+    ),
+    "default by our function": Dependent(
+        "ALTER TABLE public.products ADD COLUMN mine uuid DEFAULT public.get_user_organization_id(NULL)",
+        "column mine of table public.products",
+        "ALTER TABLE public.products DROP COLUMN mine",
+    ),
+    "function with an SQL body": Dependent(
+        "CREATE FUNCTION public.mine() RETURNS bigint LANGUAGE sql"
+        " RETURN (SELECT count(*) FROM public.users WHERE client_id IS NOT NULL)",
+        "function public.mine()",
+        "DROP FUNCTION public.mine()",
+        pg=">= 14",
+    ),
+    "function of an organization": Dependent(
+        "CREATE FUNCTION public.mine(public.organizations) RETURNS text LANGUAGE sql AS 'SELECT $1.name'",
+        "function public.mine(public.organizations)",
+        "DROP FUNCTION public.mine(public.organizations)",
+    ),
+    "column of an organization": Dependent(
+        "CREATE TABLE public.bills (organization public.organizations)",
+        "column organization of table public.bills",
+        "DROP TABLE public.bills",
+    ),
+    "extended statistics": Dependent(
+        "CREATE STATISTICS public.mine ON client_id, year FROM public.sellout_entries2",
+        "statistics object public.mine",
+        "DROP STATISTICS public.mine",
+    ),
+    "rule on client_id": Dependent(
+        "CREATE RULE mine AS ON UPDATE TO public.products WHERE NEW.client_id <> OLD.client_id DO INSTEAD NOTHING",
+        "rule mine on table public.products",
+        "DROP RULE mine ON public.products",
+    ),
+    "published columns": Dependent(
+        "CREATE PUBLICATION mine FOR TABLE public.products (id, client_id)",
+        "publication of table public.products in publication mine",
+        "DROP PUBLICATION mine",
+        pg=">= 15",
+    ),
+    "child table": Dependent(
+        "CREATE TABLE public.more_organizations () INHERITS (public.organizations)",
+        "table public.more_organizations",
+        "DROP TABLE public.more_organizations",
+    ),
+}
+
+
+@pytest.fixture
+def deployed(templates: Templates) -> Iterator[Database]:
+    made = templates.clone("deployed-migrated")
+    yield made
+    made.drop()
+
+
+@pytest.mark.claim("rollback-stops-at-dependents")
+@pytest.mark.parametrize(
+    "dependent",
+    [
+        pytest.param(each, id=name, marks=[pytest.mark.pg(each.pg)] if each.pg else [])
+        for name, each in DEPENDENTS.items()
+    ],
+)
+def test_rollback_names_what_was_built_on_top_and_stops(deployed: Database, dependent: Dependent) -> None:
+    """What was built on Phase 1 is named, nothing is touched, and once it is gone the rollback goes through.
+
+    Otherwise a rollback at night takes a view, a key or a policy with it, and nobody notices before morning.
+    """
+    deployed.execute(dependent.made_by)
+    before, rows = objects(deployed), deployed.checksum([*NAMES, *NEW_TABLES])
+    for mode in ([], ["--online"]):
+        refused = roll_back(deployed, *mode)
+        assert refused.status == 3
+        named = [line for line in refused.err.splitlines() if line.startswith("error: ")]
+        assert named
+        assert all(dependent.object in line for line in named), named
+        assert "What to do:" in refused.err
+    assert difference(before, objects(deployed)) == []
+    assert deployed.checksum([*NAMES, *NEW_TABLES]) == rows
+    deployed.execute(dependent.dropped_by)
+    assert roll_back(deployed).status == 0
+
+
+#: What has nothing to do with Phase 1, but stands on the same tables.
+HARMLESS = """
+    CREATE VIEW public.some_users AS SELECT id, email FROM public.users;
+    CREATE VIEW public.whole_rows AS SELECT product FROM public.products AS product;
+    CREATE MATERIALIZED VIEW public.months AS SELECT year, month FROM public.sellout_entries2 GROUP BY 1, 2;
+    CREATE TABLE public.notes (user_id uuid REFERENCES public.users (id), client_id uuid);
+    CREATE INDEX notes_client_id_idx ON public.notes (client_id);
+    CREATE INDEX products_name_idx ON public.products (name);
+    CREATE STATISTICS public.months_and_years ON year, month FROM public.sellout_entries2;
+    CREATE POLICY more_users ON public.users FOR SELECT TO authenticated USING (email IS NOT NULL);
+    CREATE TRIGGER prepare_again BEFORE UPDATE OF reseller ON public.sellout_entries2
+    FOR EACH ROW EXECUTE FUNCTION public.prepare_sale();
+    CREATE FUNCTION public.all_products() RETURNS SETOF public.products LANGUAGE sql
+    AS 'SELECT product FROM public.products AS product';
+    CREATE TYPE public.organization AS (client_id uuid);
+    CREATE PUBLICATION everything FOR TABLE public.products;
+    GRANT SELECT ON public.users TO staging_reader;
+    ALTER TABLE public.email_logs ADD COLUMN note text;
+    COMMENT ON TABLE public.email_logs IS 'What was sent';
+    ALTER TABLE public.products ALTER COLUMN name SET STATISTICS 500;
+"""
+
+
+@pytest.mark.claim("rollback-stops-at-dependents")
+def test_rollback_is_not_stopped_by_what_does_not_depend_and_keeps_it(deployed: Database, templates: Templates) -> None:
+    """Whatever stands on the same tables without depending on Phase 1 neither stops the rollback nor goes.
+
+    Otherwise every change since the migration has to be undone by hand before one can go back.
+    """
+    wanted = templates.clone("deployed")
+    wanted.execute(HARMLESS)
+    expected = objects(wanted)
+    wanted.drop()
+    deployed.execute(HARMLESS)
+    done = roll_back(deployed, "--purge-log")
+    assert done.status == 0, done.err
+    assert difference(expected, objects(deployed)) == []
+
+
+# What is lost ------------------------------------------------------------------------------------------
+
+
+def add_clients(database: Database) -> None:
+    """Two more organizations, with rows and a membership of theirs."""
+    database.execute(
+        "INSERT INTO public.organizations (id, name, slug) VALUES"
+        f" ('{ACME}', 'Acme', 'acme'), ('{BETA}', 'Beta', 'beta');"
+        f"UPDATE public.products SET client_id = '{ACME}'"
+        " WHERE ean IN (SELECT ean FROM public.products ORDER BY ean LIMIT 3);"
+        f"UPDATE public.email_logs SET client_id = '{BETA}'"
+        " WHERE id IN (SELECT id FROM public.email_logs ORDER BY id LIMIT 1);"
+        "INSERT INTO public.user_organizations (user_id, organization_id)"
+        f" SELECT id, '{ACME}' FROM public.users ORDER BY id LIMIT 2"
+    )
+
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+def test_rollback_counts_what_is_lost_by_organization(migrated: Database, evidence: Evidence) -> None:
+    """The dry run of the rollback says, for each organization and table, how many rows it takes the client from.
+
+    Otherwise nobody knows what "permanently" means before it has happened.
+    """
+    add_clients(migrated)
+    rows = {table: migrated.query(f"SELECT count(*) FROM public.{table}")[0][0] for table in NAMES}
+    users = rows["users"]
+    shown = {
+        (each["organization"], each["table"]): each["rows"]
+        for each in roll_back(migrated, "--dry-run", "--json").json["lost"]
+    }
+    assert shown == {
+        **{("default-org", table): count for table, count in rows.items()},
+        ("acme", "products"): 3,
+        ("default-org", "products"): rows["products"] - 3,
+        ("beta", "email_logs"): 1,
+        ("default-org", "email_logs"): rows["email_logs"] - 1,
+        ("default-org", "user_organizations"): users,
+        ("acme", "user_organizations"): 2,
+    }
+    evidence("rows that a rollback takes the client from", [[*key, count] for key, count in sorted(shown.items())])
+    for line in ("acme", "beta", "default-org"):
+        assert line in roll_back(migrated, "--dry-run").err
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+@pytest.mark.parametrize("others", [False, True], ids=["one client", "several clients"])
+def test_rollback_asks_for_the_words_and_refuses_to_lose_other_clients(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch, *, others: bool
+) -> None:
+    """Only the exact words start it; where other clients own rows, no words do, and only --force does.
+
+    Otherwise a customer's data becomes another one's by a habit of typing yes.
+    """
+    if others:
+        add_clients(migrated)
+    before, rows = objects(migrated), migrated.checksum([*NAMES, *NEW_TABLES])
+
+    def answer(words: str) -> Run:
+        monkeypatch.setattr(sys, "stdin", Terminal(words))
+        return run("--dsn", migrated.owner_dsn, "--rollback")
+
+    for words in ("", "y\n", "yes\n", "permanently delete\n", "PERMANENTLY\n"):
+        refused = answer(words)
+        assert refused.status == 3
+        assert ("belong to organizations other than" in refused.err) == others
+    assert difference(before, objects(migrated)) == []
+    assert migrated.checksum([*NAMES, *NEW_TABLES]) == rows
+    assert answer("PERMANENTLY DELETE\n").status == (3 if others else 0)
+    if others:
+        assert migrated.checksum([*NAMES, *NEW_TABLES]) == rows
+        assert roll_back(migrated).status == 0
+    assert difference(before, objects(migrated)) != []
+
+
+# What was there before ---------------------------------------------------------------------------------
+
+#: Organizations as Phase 1 would make them; on PostgreSQL 12 the function is in a schema of its own.
+OWN_ORGANIZATIONS = f"""
+    SET search_path = public, extensions;
+    SET ROLE app_owner;
+    CREATE TABLE public.organizations (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        name text NOT NULL UNIQUE,
+        slug text NOT NULL UNIQUE,
+        settings jsonb DEFAULT '{{}}',
+        is_active boolean DEFAULT TRUE,
+        created_at timestamp with time zone DEFAULT now(),
+        updated_at timestamp with time zone DEFAULT now()
+    );
+    ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY phase_1_denied ON public.organizations
+        AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
+    REVOKE ALL ON public.organizations FROM anon, authenticated;
+    INSERT INTO public.organizations (id, name, slug) VALUES ('{ACME}', 'Acme', 'acme');
+"""
+ADOPTED = f"INSERT INTO public.organizations (id, name, slug) VALUES ('{BETA}', 'Ours', 'default-org');"
+
+#: Columns that were there: with values, NULLs and a default of its own; with NULLs only; required and with a key.
+OWN_CLIENT_IDS = f"""
+    ALTER TABLE public.products ADD COLUMN client_id uuid;
+    ALTER TABLE public.products ALTER COLUMN client_id SET DEFAULT '{ACME}';
+    UPDATE public.products SET client_id = '{ACME}' WHERE ean IN (SELECT ean FROM public.products ORDER BY ean LIMIT 4);
+    CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);
+    ALTER TABLE public.uploads ADD COLUMN client_id uuid;
+    ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '{ACME}'
+        CONSTRAINT email_logs_client_id_fkey REFERENCES public.organizations (id) ON DELETE RESTRICT;
+"""
+OWN = ("products", "uploads", "email_logs")
+
+
+def clients(database: Database) -> dict[str, list[Row]]:
+    """Which row belongs to whom, in the tables that had a client_id before."""
+    return {table: database.query(f"SELECT id, client_id FROM public.{table} ORDER BY id") for table in OWN}
+
+
+@pytest.mark.claim("rollback-restores-schema", "rollback-restores-rows")
+@MODES
+@pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
+def test_what_was_there_before_stays(database: Database, mode: list[str], *, adopted: bool) -> None:
+    """Organizations, a client_id, its default, its NULLs and an index that were there before are there afterwards.
+
+    Otherwise going back takes away what Phase 1 has never brought.
+    """
+    database.execute(OWN_ORGANIZATIONS + (ADOPTED if adopted else "") + OWN_CLIENT_IDS)
+    default = BETA if adopted else DEFAULT_ORGANIZATION
+    before, owners, rows = objects(database), clients(database), database.checksum([*NAMES, "organizations"])
+    migrate(database, *mode)
+    for table in NAMES:
+        assert database.query(f"SELECT count(*) FROM public.{table} WHERE client_id IS NULL") == [(0,)]
+    assert database.query(
+        "SELECT column_default FROM information_schema.columns WHERE column_name = 'client_id'"
+        " AND table_name = ANY (%s) GROUP BY 1",
+        NAMES,
+    ) == [(f"'{default}'::uuid",)]
+    filled = {table: [(row, client or uuid.UUID(default)) for row, client in pairs] for table, pairs in owners.items()}
+    assert clients(database) == filled
+    done = roll_back(database, *mode, "--purge-log")
+    assert done.status == 0, done.err
+    assert difference(before, objects(database)) == []
+    assert clients(database) == owners
+    assert database.checksum([*NAMES, "organizations"]) == rows

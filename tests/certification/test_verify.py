@@ -1,0 +1,592 @@
+"""What is to be true afterwards: every check of ``--verify`` finds its violation, and nothing but that."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+import pytest
+from psycopg import errors
+
+from phase_1.inventory import DEFAULT_ORGANIZATION, TABLES
+from phase_1.problems import DONE, VIOLATIONS
+from phase_1.verify import ERROR, NOTICE, Finding
+from tests.plugins.database import OWNER, Database, Templates
+from tests.support.cases import Case, names, params, workbench
+from tests.support.runner import run
+
+SECOND = (
+    "INSERT INTO public.organizations (id, name, slug) VALUES ('11111111-1111-4111-8111-111111111111', 'Acme', 'acme');"
+)
+
+_DENY = (
+    "CREATE POLICY phase_1_denied ON public.organizations AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE)"
+)
+
+
+def invalid_index(database: Database) -> None:
+    """An index of Phase 1 as an interrupted REINDEX or CREATE INDEX CONCURRENTLY leaves it."""
+    database.execute("DROP INDEX public.idx_uploads_client_user_id")
+    with closing(database.connect(autocommit=False)) as writer, closing(database.connect()) as builder:
+        writer.execute("LOCK TABLE public.uploads IN ROW EXCLUSIVE MODE")
+        builder.execute("SET lock_timeout = '10ms'")
+        with pytest.raises(errors.LockNotAvailable):
+            builder.execute(
+                "CREATE INDEX CONCURRENTLY idx_uploads_client_user_id ON public.uploads (client_id, user_id)"
+            )
+
+
+def _function(name: str, arguments: str, change: str, problem: str, near_miss: str = "") -> Case:
+    return Case(
+        "functions_are_hardened",
+        change.lower(),
+        near_miss=near_miss,
+        violation=f"ALTER FUNCTION public.{name}({arguments}) {change}",
+        object=f"public.{name}",
+        problem=problem,
+        mended_by=rf"DROP FUNCTION public.{name}\({arguments.replace(' ', '')}\)",
+    )
+
+
+CASES: tuple[Case, ...] = (
+    Case(
+        "new_objects_are_there",
+        "table",
+        near_miss="CREATE SCHEMA attic; CREATE TABLE attic.user_organizations (id uuid)",
+        violation="DROP TABLE public.user_organizations",
+        object="public.user_organizations",
+        problem="there is no such table",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "new_objects_are_there",
+        "log",
+        violation="ALTER TABLE public.migration_log RENAME TO lost",
+        object="public.migration_log",
+        problem="there is no such table",
+        mended_by="restore it from a backup",
+        by_hand="ALTER TABLE public.lost RENAME TO migration_log",
+    ),
+    Case(
+        "new_objects_are_there",
+        "function",
+        near_miss="CREATE FUNCTION public.validate_client_access(text) RETURNS boolean LANGUAGE sql AS 'SELECT TRUE'",
+        violation="DROP FUNCTION public.validate_client_access(uuid, uuid)",
+        object=r"public.validate_client_access\(uuid, uuid\)",
+        problem="there is no such function",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "may be null",
+        near_miss="ALTER TABLE public.user_organizations ALTER role SET NOT NULL",
+        violation="ALTER TABLE public.user_organizations ALTER role DROP NOT NULL",
+        object="public.user_organizations.role",
+        problem="is text DEFAULT 'member'::text instead of text NOT NULL DEFAULT 'member'::text",
+        mended_by="give it that shape",
+        by_hand="ALTER TABLE public.user_organizations ALTER role SET NOT NULL",
+    ),
+    Case(
+        "new_table_has_its_shape",
+        "other default",
+        violation="ALTER TABLE public.user_organizations ALTER role SET DEFAULT 'admin'",
+        object="public.user_organizations.role",
+        problem="DEFAULT 'admin'::text instead of text NOT NULL DEFAULT 'member'::text",
+        mended_by="give it that shape",
+        by_hand="ALTER TABLE public.user_organizations ALTER role SET DEFAULT 'member'",
+    ),
+    Case(
+        "new_table_has_its_constraints",
+        "double memberships",
+        near_miss="ALTER TABLE public.user_organizations ADD CHECK (role <> '')",
+        violation="ALTER TABLE public.user_organizations "
+        "DROP CONSTRAINT user_organizations_user_id_organization_id_key",
+        object="public.user_organizations",
+        problem=r"has no constraint UNIQUE \(user_id, organization_id\)",
+        mended_by=r"ALTER TABLE public.user_organizations ADD UNIQUE \(user_id, organization_id\)",
+    ),
+    Case(
+        "new_table_has_its_constraints",
+        "user cannot be deleted",
+        violation="ALTER TABLE public.user_organizations DROP CONSTRAINT user_organizations_user_id_fkey,"
+        " ADD FOREIGN KEY (user_id) REFERENCES public.users (id)",
+        object="public.user_organizations",
+        problem=r"has no constraint FOREIGN KEY \(user_id\) REFERENCES users\(id\) ON DELETE CASCADE",
+        mended_by="ALTER TABLE public.user_organizations ADD FOREIGN KEY .*",
+    ),
+    Case(
+        "log_takes_known_states_only",
+        "any state",
+        violation="ALTER TABLE public.migration_log DROP CONSTRAINT migration_log_status_check",
+        object="public.migration_log",
+        problem="takes a status other than started, completed, failed, skipped",
+        mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
+    ),
+    Case(
+        "default_organization_is_there",
+        "other slug",
+        near_miss="UPDATE public.organizations SET name = 'Ours'",
+        violation="UPDATE public.organizations SET slug = 'ours'",
+        object="public.organizations",
+        problem="has no organization with the slug default-org",
+        mended_by="UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'ours'",
+    ),
+    Case(
+        "client_id_is_required_and_has_its_default",
+        "may be null",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN former_client_id uuid",
+        violation="ALTER TABLE public.uploads ALTER client_id DROP NOT NULL;UPDATE public.uploads SET client_id = NULL",
+        object="public.uploads.client_id",
+        problem="may be NULL",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_is_required_and_has_its_default",
+        "no default",
+        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        object="public.uploads.client_id",
+        problem="has the default NULL instead of the default organization",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_is_required_and_has_its_default",
+        "other default",
+        near_miss=SECOND,
+        violation="ALTER TABLE public.uploads ALTER client_id SET DEFAULT '11111111-1111-4111-8111-111111111111'",
+        object="public.uploads.client_id",
+        problem="has the default '11111111-1111-4111-8111-111111111111'::uuid instead of the default organization",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_is_required_and_has_its_default",
+        "no column",
+        violation="ALTER TABLE public.email_logs DROP COLUMN client_id",
+        object="public.email_logs.client_id",
+        problem="there is no such column",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_references_organizations",
+        "not at all",
+        near_miss="ALTER TABLE public.uploads RENAME CONSTRAINT uploads_client_id_fkey TO of_client",
+        violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+        object="public.products.client_id",
+        problem="has no foreign key to organizations",
+        mended_by="run the migration again",
+        by_hand="ALTER TABLE public.uploads RENAME CONSTRAINT of_client TO uploads_client_id_fkey",
+    ),
+    Case(
+        "client_id_references_organizations",
+        "not validated",
+        violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
+        " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"
+        " ON DELETE RESTRICT NOT VALID",
+        object="public.products.client_id",
+        problem="has a foreign key that was never validated",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_references_organizations",
+        "cascades",
+        violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
+        " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"
+        " ON DELETE CASCADE",
+        object="public.products.client_id",
+        problem="has a foreign key that does not restrict the deletion of an organization",
+        mended_by="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+    ),
+    Case(
+        "indexes_are_there",
+        "dropped",
+        near_miss="CREATE INDEX more ON public.products (client_id, name)",
+        violation="DROP INDEX public.idx_products_client_ean",
+        object="public.idx_products_client_ean",
+        problem="there is no such index on public.products",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "indexes_are_there",
+        "invalid",
+        violation=invalid_index,
+        object="public.idx_uploads_client_user_id",
+        problem="is invalid: it costs every write and serves no query",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "indexes_are_there",
+        "columns swapped",
+        near_miss="REINDEX INDEX public.idx_products_client_ean; CLUSTER public.products USING idx_products_client_ean",
+        violation="DROP INDEX public.idx_products_client_ean;"
+        "CREATE INDEX idx_products_client_ean ON public.products (ean, client_id)",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_products_client_ean",
+    ),
+    Case(
+        "indexes_are_there",
+        "other order",
+        violation="DROP INDEX public.idx_users_client_created_at;"
+        "CREATE INDEX idx_users_client_created_at ON public.users (client_id, created_at)",
+        object="public.idx_users_client_created_at",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_users_client_created_at",
+    ),
+    Case(
+        "indexes_are_there",
+        "other rows",
+        violation="DROP INDEX public.idx_uploads_client_status;"
+        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status) WHERE status = 'pending'",
+        object="public.idx_uploads_client_status",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_status",
+    ),
+    Case(
+        "indexes_are_there",
+        "an expression",
+        violation="DROP INDEX public.idx_products_client_ean;"
+        "CREATE INDEX idx_products_client_ean ON public.products (client_id, lower(ean))",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_products_client_ean",
+    ),
+    Case(
+        "foreign_keys_have_an_index",
+        "organization",
+        near_miss="CREATE TABLE public.bills (id int, upload_id uuid REFERENCES public.uploads (id))",
+        violation="CREATE TABLE public.payments (client_id uuid CONSTRAINT payer REFERENCES public.organizations (id))",
+        object="constraint payer on public.payments",
+        problem="has no index that leads with its columns",
+        mended_by="build the index that was left out",
+        by_hand="CREATE INDEX ON public.payments (client_id)",
+    ),
+    Case(
+        "foreign_keys_have_an_index",
+        "left out",
+        violation="DROP INDEX public.idx_products_client_ean;"
+        "CREATE INDEX ON public.products (ean, client_id);"
+        "CREATE INDEX ON public.products (client_id) WHERE is_active",
+        object="constraint products_client_id_fkey on public.products",
+        problem="has no index that leads with its columns",
+        mended_by="build the index that was left out",
+        by_hand="CREATE INDEX idx_products_client_ean ON public.products (client_id, ean)",
+    ),
+    _function("get_user_organization_id", "uuid", "VOLATILE", "is not STABLE"),
+    _function("get_user_organization_id", "uuid", "SECURITY INVOKER", "is SECURITY INVOKER"),
+    _function("validate_client_access", "uuid, uuid", "RESET search_path", 'does not fix search_path=""'),
+    _function("validate_client_access", "uuid, uuid", "SET search_path = public", 'does not fix search_path=""'),
+    _function("validate_client_data_integrity", "", "SECURITY DEFINER", "is SECURITY DEFINER"),
+    _function(
+        "validate_client_data_integrity",
+        "",
+        "RESET row_security",
+        "does not fix .*row_security=off",
+        near_miss="ALTER FUNCTION public.validate_client_data_integrity() SET work_mem = '64MB'",
+    ),
+    Case(
+        "functions_are_hardened",
+        "other type",
+        violation="DROP FUNCTION public.validate_client_access(uuid, uuid);"
+        "CREATE FUNCTION public.validate_client_access(uuid, uuid) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER"
+        " SET search_path = '' AS 'SELECT $$yes$$'",
+        object="public.validate_client_access",
+        problem="returns text",
+        mended_by=r"DROP FUNCTION public.validate_client_access\(uuid,uuid\)",
+    ),
+    Case(
+        "functions_are_closed",
+        "everybody",
+        near_miss="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO service_role",
+        violation="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO PUBLIC",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="may be executed by PUBLIC",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC",
+    ),
+    Case(
+        "functions_are_closed",
+        "signed-in user",
+        near_miss="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO authenticator",
+        near_miss_options=("--grant-execute-to", "authenticator"),
+        options=("--grant-execute-to", "authenticator"),
+        violation="GRANT EXECUTE ON FUNCTION public.validate_client_data_integrity() TO authenticated",
+        object=r"public.validate_client_data_integrity\(\)",
+        problem="may be executed by authenticated",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.validate_client_data_integrity\(\) FROM authenticated",
+    ),
+    Case(
+        "functions_are_closed",
+        "made again",
+        violation="ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO anon;"
+        "DROP FUNCTION public.get_user_organization_id(uuid);"
+        "CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER"
+        " SET search_path = '' AS 'SELECT $1';"
+        "REVOKE ALL ON FUNCTION public.get_user_organization_id(uuid) FROM PUBLIC",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="may be executed by anon",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM anon",
+    ),
+    Case(
+        "new_tables_are_closed",
+        "truncate",
+        near_miss="GRANT ALL ON public.organizations, public.migration_log TO service_role",
+        violation="GRANT TRUNCATE ON public.organizations TO authenticated",
+        object="public.organizations",
+        problem="authenticated may TRUNCATE it",
+        mended_by="REVOKE ALL ON public.organizations FROM authenticated",
+    ),
+    Case(
+        "new_tables_are_closed",
+        "sequence",
+        violation="GRANT USAGE ON SEQUENCE public.migration_log_id_seq TO anon",
+        object="public.migration_log_id_seq",
+        problem="anon may USAGE it",
+        mended_by="REVOKE ALL ON public.migration_log_id_seq FROM anon",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "off",
+        near_miss="CREATE POLICY more ON public.user_organizations USING (TRUE)",
+        violation="ALTER TABLE public.user_organizations DISABLE ROW LEVEL SECURITY",
+        object="public.user_organizations",
+        problem="has no row-level security",
+        mended_by="ALTER TABLE public.user_organizations ENABLE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "no policy",
+        violation="DROP POLICY phase_1_denied ON public.organizations",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=re.escape(_DENY),
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "for one role",
+        violation="ALTER POLICY phase_1_denied ON public.organizations TO anon",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "lets through",
+        violation="ALTER POLICY phase_1_denied ON public.organizations USING (is_active)",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+    ),
+    Case(
+        "writes_are_pinned",
+        "dropped",
+        near_miss="DROP POLICY uploads_read ON public.uploads",
+        violation="DROP POLICY phase_1_client_pinned ON public.uploads",
+        object="public.uploads",
+        problem="the roles of the web API may insert rows of any client",
+        mended_by="CREATE POLICY phase_1_client_pinned ON public.uploads .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "altered",
+        violation="ALTER POLICY phase_1_client_pinned_update ON public.uploads WITH CHECK (TRUE)",
+        object="public.uploads",
+        problem="the roles of the web API may update rows of any client",
+        mended_by="DROP POLICY phase_1_client_pinned_update .*; CREATE POLICY phase_1_client_pinned_update .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "for one role",
+        violation="ALTER POLICY phase_1_client_pinned_delete ON public.uploads TO anon",
+        object="public.uploads",
+        problem="the roles of the web API may delete rows of any client",
+        mended_by="DROP POLICY phase_1_client_pinned_delete .*; CREATE POLICY phase_1_client_pinned_delete .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "row security later",
+        near_miss="CREATE TABLE public.news (client_id uuid); ALTER TABLE public.news ENABLE ROW LEVEL SECURITY",
+        violation="ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY",
+        object="public.uploads",
+        problem="the roles of the web API may (insert|update|delete) rows of any client",
+        mended_by="CREATE POLICY phase_1_client_pinned.*",
+    ),
+    Case(
+        "statistics_are_there",
+        "gone",
+        near_miss="DELETE FROM public.email_logs;"
+        "DELETE FROM pg_statistic WHERE starelid = 'public.email_logs'::regclass;"
+        "UPDATE pg_class SET reltuples = 0 WHERE oid = 'public.email_logs'::regclass",
+        violation="DELETE FROM pg_statistic WHERE starelid = 'public.uploads'::regclass",
+        object="public.uploads.client_id",
+        problem="has no statistics",
+        mended_by="ANALYZE public.uploads",
+    ),
+    Case(
+        "clients_are_isolated",
+        "second client",
+        near_miss="UPDATE public.organizations SET name = 'Ours', settings = '{\"a\": 1}'",
+        violation=SECOND,
+        object="public.organizations",
+        problem="there is more than one organization, and Phase 1 does not keep them apart",
+        mended_by=r"do not give a second client access before Phase 2 \(row-level security by client\)",
+        by_hand="CREATE POLICY of_client ON public.uploads USING (client_id = id)",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "truncate",
+        near_miss=SECOND + "GRANT SELECT, REFERENCES ON public.uploads TO anon",
+        violation="GRANT TRUNCATE ON public.uploads TO anon",
+        object="public.uploads",
+        problem="anon may TRUNCATE it",
+        mended_by="REVOKE TRUNCATE ON public.uploads FROM anon",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "no row security",
+        near_miss="GRANT ALL ON public.uploads TO anon; REVOKE TRUNCATE ON public.uploads FROM anon",
+        violation=SECOND,
+        object="public.uploads",
+        problem="anon may write rows of every client: it has no row-level security",
+        mended_by="REVOKE INSERT, UPDATE, DELETE ON public.uploads FROM anon",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "view",
+        near_miss=SECOND + "CREATE VIEW public.names AS SELECT id, filename FROM public.uploads;"
+        "GRANT SELECT ON public.names TO anon;"
+        "CREATE VIEW public.counts AS SELECT count(*) FROM public.uploads; GRANT ALL ON public.counts TO anon",
+        violation="GRANT UPDATE (filename) ON public.names TO anon",
+        object="public.names",
+        problem="anon may write public.uploads through this view",
+        mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+    ),
+    Case(
+        "users_have_a_membership",
+        "later user",
+        near_miss="UPDATE public.user_organizations SET is_active = FALSE",
+        violation="INSERT INTO public.users (email) VALUES ('new@example.com')",
+        object="public.user_organizations",
+        problem="1 users have no membership row at all",
+        mended_by="expected of users that the old application has added since",
+        by_hand="DELETE FROM public.users WHERE email = 'new@example.com'",
+    ),
+    Case(
+        "validate_client_data_integrity",
+        "parent of another client",
+        near_miss=SECOND + "UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111';"
+        "UPDATE public.processing_logs SET client_id = '11111111-1111-4111-8111-111111111111', upload_id = NULL",
+        violation="UPDATE public.transform_logs SET client_id = '11111111-1111-4111-8111-111111111111'"
+        " WHERE id IN (SELECT id FROM public.transform_logs LIMIT 2)",
+        object="public.transform_logs",
+        problem="2 rows belong to another client than what they belong to",
+        mended_by="see who wrote them, and correct client_id",
+        by_hand=f"UPDATE public.transform_logs SET client_id = '{DEFAULT_ORGANIZATION}'",
+    ),
+    Case(
+        "validate_client_data_integrity",
+        "table gone",
+        violation="ALTER TABLE public.email_logs RENAME TO mails",
+        object=r"public.validate_client_data_integrity\(\)|public.email_logs",
+        problem="could not be run: relation .* does not exist",
+        mended_by="run it as the owner of the tables",
+        by_hand="ALTER TABLE public.mails RENAME TO email_logs",
+    ),
+    Case(
+        "index_serves_its_query",
+        "no other index",
+        near_miss="DROP INDEX public.uploads_user_id_idx",
+        violation="DROP INDEX public.idx_users_client_created_at",
+        object="public.idx_users_client_created_at",
+        problem="does not serve the query latest_users, not even with sequential scans off",
+        mended_by="see EXPLAIN of that query",
+        by_hand="CREATE INDEX idx_users_client_created_at ON public.users (client_id, created_at DESC)",
+    ),
+)
+
+#: The checks that are written in Python.
+PYTHON = {"validate_client_data_integrity", "index_serves_its_query"}
+#: A notice about what every database has after Phase 1, and so the other way round; below.
+APART = {"default_is_still_there"}
+
+
+@pytest.mark.claim("verify-finds-violations")
+def test_verify_checks_have_each_a_case() -> None:
+    """Every check of ``--verify`` is tested in its failing form.
+
+    A check that cannot fail certifies a database in which the promise is broken.
+    """
+    assert {case.check for case in CASES} | APART == names("verify") | PYTHON
+
+
+@pytest.mark.claim("verify-finds-violations")
+def test_verify_finds_nothing_after_a_migration(variant: str, templates: Templates) -> None:
+    """After a migration there is no error and no warning, and ``--verify`` exits with 0.
+
+    A false alarm after every migration teaches people to read past the true ones.
+    """
+    with workbench(templates, f"{variant}-migrated") as bench:
+        result = run("--dsn", bench.database.owner_dsn, "--verify", "--json")
+        assert result.status == DONE
+        assert [each for each in result.findings if each["level"] != NOTICE] == []
+
+
+@pytest.mark.parametrize(("case", "stage"), list(params(CASES, "verify", python=PYTHON)))
+def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str, templates: Templates) -> None:
+    """The check finds nothing in the near miss, names the violation, and is silent once its advice is taken.
+
+    A promise that is broken unseen costs most: a client's rows in another's hands, or every query slow.
+    """
+    with workbench(templates, f"{case.variant}-migrated") as bench:
+
+        def findings(*options: str) -> tuple[int, list[Finding]]:
+            result = run("--dsn", bench.database.dsn(case.user), f"--{stage}", "--json", *options)
+            # A notice of the same check says that there is nothing to do.
+            return result.status, [Finding(**each) for each in result.of(case.check) if each["level"] != NOTICE]
+
+        bench.do(case.near_miss)
+        assert findings(*case.near_miss_options)[1] == []
+
+        bench.do(case.violation)
+        before = bench.state()
+        status, found = findings(*case.options)
+        assert bench.state() == before
+        assert found
+        for finding in found:
+            assert re.fullmatch(case.object, finding.object), finding
+            assert re.search(case.problem, finding.problem), finding
+            assert finding.level == case.level
+        if case.level == ERROR:
+            assert status == VIOLATIONS
+
+        options = bench.mend(case, found)
+        assert findings(*options)[1] == []
+
+
+@pytest.mark.claim("verify-finds-violations")
+def test_verify_says_that_the_default_is_still_there_as_long_as_it_is(templates: Templates) -> None:
+    """A notice says that client_id has a default; once a later phase has dropped it, there is no notice.
+
+    The default is what keeps the old application working, and what hides an insert that forgets the client.
+    """
+    with workbench(templates, "founding-migrated") as bench:
+        [found] = bench.findings("default_is_still_there", "verify", OWNER)
+        assert found.level == NOTICE
+        for table in TABLES:
+            bench.do(f"ALTER TABLE public.{table.name} ALTER client_id DROP DEFAULT")
+        assert bench.findings("default_is_still_there", "verify", OWNER) == []
+
+
+@pytest.mark.claim("verify-finds-violations", "exit-codes")
+def test_verify_before_a_migration_says_what_is_missing(variant: str, templates: Templates) -> None:
+    """On a database without Phase 1 every new object and column is reported as missing, and the exit code is 4.
+
+    A verification that passes there, or breaks off, is no verification.
+    """
+    with workbench(templates, variant) as bench:
+        before = bench.state()
+        result = run("--dsn", bench.database.owner_dsn, "--verify", "--json")
+        assert result.status == VIOLATIONS
+        assert len(result.of("new_objects_are_there")) == 6
+        assert len(result.of("client_id_is_required_and_has_its_default")) == len(TABLES)
+        assert bench.state() == before

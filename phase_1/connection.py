@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 from urllib.parse import quote
 
@@ -93,11 +94,17 @@ def secrets(dsn: str) -> List[str]:
     One that is the name of the role or the database as well is no secret, and what is said would make no
     sense without it.
     """
-    given = conninfo.conninfo_to_dict(dsn)
+    given = _given(dsn)
     names = {given.get("user"), given.get("dbname"), os.environ.get("PGUSER"), os.environ.get("PGDATABASE")}
     candidates = [given.get("password"), os.environ.get("PGPASSWORD"), *_USED]
     found = [str(each) for each in candidates if each and each not in names]
     return sorted({*found, *(quote(each, safe="") for each in found)}, key=len, reverse=True)
+
+
+@lru_cache(maxsize=1)
+def _given(dsn: str) -> Mapping[str, Any]:
+    """The connection string in its parts; every line that is said asks for them."""
+    return conninfo.conninfo_to_dict(dsn)
 
 
 def redact(text: str, dsn: str) -> str:

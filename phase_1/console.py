@@ -45,14 +45,22 @@ class Console(Watch):
 
     def say(self, text: str = "", style: str = "") -> None:
         """A line of what is going on."""
-        # A log is read with grep: its lines are not broken.
-        self._out.print(Text(self.hide(text), style=style), soft_wrap=not self._out.is_terminal)
+        self._print(self._out, Text(self.hide(text), style=style))
+
+    @staticmethod
+    def _print(target: RichConsole, text: Text) -> None:
+        """A line in colour for a terminal; a log is read with grep: its lines are plain, and not broken."""
+        if target.is_terminal:
+            target.print(text)
+        else:
+            target.file.write(text.plain + "\n")
+            target.file.flush()
 
     def complain(self, text: str) -> None:
         """An error: one message on standard error."""
         text = self.hide(text)
         self.result["error"] = text
-        self._error.print(Text(text, style="red"), soft_wrap=not self._error.is_terminal)
+        self._print(self._error, Text(text, style="red"))
 
     def script(self, text: str) -> None:
         """The script of a dry run, to standard output, byte for byte."""
@@ -111,8 +119,8 @@ class Console(Watch):
             target = self._error if to_error and finding.level == ERROR else self._out
             text = Text(f"{finding.level}: ", style=_COLOURS[finding.level])
             text.append(self.hide(f"{finding.object}: {finding.problem}."), style="not bold default")
-            target.print(text, soft_wrap=not target.is_terminal)
-            target.print(Text(self.hide(f"    What to do: {finding.action}")), soft_wrap=not target.is_terminal)
+            self._print(target, text)
+            self._print(target, Text(self.hide(f"    What to do: {finding.action}")))
 
     def plan(self, plan: Plan) -> None:
         """The steps to come, in a line for each kind, with what they cost."""
@@ -176,10 +184,16 @@ class Console(Watch):
         """A small table."""
         if not rows:
             return
+        numeric = [number > 0 and all(row[number][:1].isdigit() for row in rows) for number in range(len(columns))]
+        if not self._out.is_terminal:
+            widths = [max(map(len, column)) for column in zip(columns, *rows)]
+            for line in [*([[title]] if title else []), columns, *rows]:
+                cells = zip(line, widths, numeric)
+                self.say("  ".join(f"{cell:{'>' if right else '<'}{width}}" for cell, width, right in cells).rstrip())
+            return
         made = RichTable(title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold")
-        for number, column in enumerate(columns):
-            numeric = number and all(row[number][:1].isdigit() for row in rows)
-            made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for column, right in zip(columns, numeric):
+            made.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
             made.add_row(*map(self.hide, row))
         self._out.print(made)

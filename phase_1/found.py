@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 import psycopg
@@ -95,6 +96,10 @@ class Found:
 
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
+        return {**self._values, **more}
+
+    @cached_property
+    def _values(self) -> Dict[str, Value]:
         roles: Tuple[str, ...] = tuple(self.api_roles)
         service = (SERVICE_ROLE,) if self.service_role else ()
         denied = ", ".join(map(identifier, roles)) or "PUBLIC"
@@ -144,7 +149,6 @@ class Found:
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
             "standing": array(sorted(self.standing)),
             "grantees": array(list(self.options.grantees)),
-            **more,
         }
 
     def _children(self) -> Iterator[Tuple[str, str, str]]:
@@ -236,11 +240,16 @@ def _literals(index: Index) -> List[str]:
 def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> None:
     """Starts a transaction that only reads and sees every row, or fails where it cannot."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    connection.execute("SET LOCAL search_path = ''")
-    connection.execute("SET LOCAL row_security = off")
-    connection.execute("SET LOCAL statement_timeout = 0")
-    connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout}ms'")
-    connection.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+    # In one message: on a server far away every other one is a wait.
+    connection.execute(
+        "SET LOCAL search_path = '';"
+        " SET LOCAL row_security = off;"
+        " SET LOCAL statement_timeout = 0;"
+        f" SET LOCAL lock_timeout = '{lock_timeout}ms';"
+        " SET LOCAL idle_in_transaction_session_timeout = '60s';"
+        # The planner thinks the catalog worth compiling for, which takes longer than reading it.
+        " SET LOCAL jit = off"
+    )
 
 
 def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
@@ -341,9 +350,10 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
 
 
 def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[FoundTable]:
-    for table in TABLES:
-        row = connection.execute(
-            "SELECT greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid),"
+    found = {
+        name: rest
+        for name, *rest in connection.execute(
+            "SELECT wanted.name, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid),"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
             " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
@@ -351,17 +361,19 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             " (SELECT k.attname FROM pg_catalog.pg_index AS i"
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
             "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1)"
-            " FROM pg_catalog.pg_class AS c"
+            " FROM unnest(%s::text[]) AS wanted (name)"
+            " JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || wanted.name) AND c.relkind = 'r'"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
             " AND a.atttypid = 'uuid'::regtype"
-            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum"
-            " WHERE c.oid = to_regclass(%s) AND c.relkind = 'r'",
-            [f"public.{table.name}"],
-        ).fetchone()
-        if row is None or table.name in options.skipped_tables:
+            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
+            [[table.name for table in TABLES if table.name not in options.skipped_tables]],
+        )
+    }
+    for table in TABLES:
+        if table.name not in found:
             continue
-        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key = row
+        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key = found[table.name]
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         yield FoundTable(
             name=table.name,

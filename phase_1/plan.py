@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import psycopg
 
@@ -149,43 +149,62 @@ def label(section_name: str, values: Dict[str, Value]) -> str:
     return f"{section_name}({target})" if target else section_name
 
 
-def is_done(
+def _undone(section: Section, values: Dict[str, Value]) -> str:
+    """The label of the step that a step back undoes."""
+    return label(section.names("undoes")[0], values)
+
+
+def are_done(
     connection: psycopg.Connection[Any],
     found: Found,
     scripts: Scripts,
-    section: Section,
-    values: Dict[str, Value],
-) -> bool:
-    """Whether a step is done, by its own query; the log decides where the catalog cannot tell."""
-    for needed in section.names("needs"):
-        if not is_done(connection, found, scripts, scripts.by_name[needed], {}):
-            # Nothing that the query could look at; a step back has then nothing to undo.
-            return bool(section.names("undoes"))
-    if section.header("done") == "the log":
-        standing = label((section.names("undoes") or (section.name,))[0], values) in found.standing
-        return standing != bool(section.names("undoes"))
-    query = section.render_header("done", found.values(**values, operation=label(section.name, values)))
-    row = connection.execute(query).fetchone()
-    # No row: the table is not there, so there is nothing to undo and nothing to do it on.
-    return bool(row[0]) if row else bool(section.names("undoes"))
+    asked: Sequence[Tuple[Section, Dict[str, Value]]],
+) -> List[bool]:
+    """Whether each step is done, by its own query; the log decides where the catalog cannot tell.
+
+    The queries go to the server in one statement: when it is far away, each statement more is a wait.
+    """
+    needed = sorted({name for section, _ in asked for name in section.names("needs")})
+    met = {}
+    if needed:
+        met = dict(zip(needed, are_done(connection, found, scripts, [(scripts.by_name[name], {}) for name in needed])))
+    # Where there is nothing to look at, a step back has nothing to undo, and a step is not done.
+    done = [bool(section.names("undoes")) for section, _ in asked]
+    queries: Dict[int, str] = {}
+    for number, (section, values) in enumerate(asked):
+        if not all(met[name] for name in section.names("needs")):
+            continue
+        if section.header("done") == "the log":
+            standing = label((section.names("undoes") or (section.name,))[0], values) in found.standing
+            done[number] = standing != done[number]
+        else:
+            queries[number] = section.render_header("done", found.values(**values))
+    if queries:
+        row = connection.execute("SELECT " + ", ".join(f"({query})" for query in queries.values())).fetchone()
+        for number, answer in zip(queries, row or ()):
+            # NULL: no row, so the table is not there.
+            done[number] = done[number] if answer is None else answer
+    return done
 
 
 def migration(connection: psycopg.Connection[Any], found: Found, scripts: Scripts) -> Plan:
     """The plan of a migration: every step whose ``done`` says no."""
     steps: List[Step] = []
     done = 0
-    for section in scripts.schema:
-        each = section.header("each")
-        if each in _PARTS:
+    asked = [
+        (section, values)
+        for section in scripts.schema
+        if section.header("each") not in _PARTS
+        for values in found.targets(section.header("each"))
+    ]
+    for (section, values), is_done in zip(asked, are_done(connection, found, scripts, asked)):
+        if is_done:
+            # What needed no mending, or was there before, is not counted as ours.
+            done += label(section.name, values) in found.standing
             continue
-        for values in found.targets(each):
-            if is_done(connection, found, scripts, section, values):
-                # What needed no mending, or was there before, is not counted as ours.
-                done += label(section.name, values) in found.standing
-                continue
-            step = _step(connection, found, section, values)
-            if step is not None:
-                steps.append(step)
+        step = _step(connection, found, section, values)
+        if step is not None:
+            steps.append(step)
     return Plan("migrate", found, tuple(steps), done, _transactions("migrate", found, scripts, steps))
 
 
@@ -193,28 +212,27 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
     """The plan of a rollback: every step back whose step the log says was done."""
     steps: List[Step] = []
     remarks: List[str] = []
-    for section in scripts.rollback:
-        undone = section.names("undoes")
-        each = section.header("each")
-        if each == "log" and not found.options.purge_log:
+    asked = [
+        (section, values)
+        for section in scripts.rollback
+        for values in found.targets(section.header("each"))
+        if (found.options.purge_log if section.header("each") == "log" else _undone(section, values) in found.standing)
+    ]
+    for (section, values), is_done in zip(asked, are_done(connection, found, scripts, asked)):
+        if is_done:
             continue
-        for values in found.targets(each):
-            details = found.standing.get(label(undone[0], values))
-            if details is None and each != "log":
-                continue
-            if is_done(connection, found, scripts, section, values):
-                continue
-            if (details or {}).get("also_default"):
-                remarks.append(
-                    f"rows of {values['table']} that Phase 1 gave to the default organization stay there: it "
-                    "had rows before, and nothing tells the two apart"
-                )
-                continue
-            former = (details or {}).get("former_default")
-            extra: Dict[str, Value] = {"former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"}
-            step = _step(connection, found, section, {**values, **extra}, undone)
-            if step is not None:
-                steps.append(step)
+        details = found.standing.get(_undone(section, values)) or {}
+        if details.get("also_default"):
+            remarks.append(
+                f"rows of {values['table']} that Phase 1 gave to the default organization stay there: it "
+                "had rows before, and nothing tells the two apart"
+            )
+            continue
+        former = details.get("former_default")
+        extra: Dict[str, Value] = {"former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"}
+        step = _step(connection, found, section, {**values, **extra}, section.names("undoes"))
+        if step is not None:
+            steps.append(step)
     return Plan("rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks))
 
 

@@ -528,19 +528,24 @@ WHERE NOT (i.indisvalid AND i.indisready);
 -- name: nothing_depends_on_what_is_dropped
 -- level: error
 -- stage: rollback
-WITH dropped AS (
+-- Materialized: a name is looked up once, and not for each row of the catalog.
+WITH found AS MATERIALIZED (
+    SELECT name, to_regclass('public.' || name)::oid AS oid FROM :tables_found AS found (name, time_column)
+),
+new AS MATERIALIZED (
+    SELECT name, to_regclass('public.' || name)::oid AS oid
+    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
+),
+dropped AS (
     SELECT 'pg_class'::regclass AS classid, a.attrelid AS objid, a.attnum::int AS objsubid
-    FROM :tables_found AS found (name, time_column)
-    JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+    FROM found
+    JOIN pg_attribute AS a ON a.attrelid = found.oid AND a.attname = 'client_id'
     WHERE format('add_client_id(%s)', found.name) = ANY (:standing)
     UNION ALL
-    SELECT 'pg_class'::regclass, to_regclass('public.' || name), NULL
-    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
-    WHERE 'create_' || name = ANY (:standing) AND to_regclass('public.' || name) IS NOT NULL
+    SELECT 'pg_class'::regclass, oid, NULL FROM new WHERE 'create_' || name = ANY (:standing) AND oid IS NOT NULL
     UNION ALL
     SELECT 'pg_type'::regclass, c.reltype, NULL
-    FROM (VALUES ('organizations'), ('user_organizations')) AS new (name)
-    JOIN pg_class AS c ON c.oid = to_regclass('public.' || name)
+    FROM new JOIN pg_class AS c USING (oid)
     WHERE 'create_' || name = ANY (:standing)
     UNION ALL
     SELECT 'pg_proc'::regclass, to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments)), NULL
@@ -548,20 +553,20 @@ WITH dropped AS (
     WHERE 'create_' || wanted.name = ANY (:standing)
 ),
 -- what Phase 1 created itself, with what belongs to it
-ours AS (
+ours AS MATERIALIZED (
     SELECT 'pg_class'::regclass AS classid, to_regclass('public.' || w.name)::oid AS objid
     FROM :indexes_wanted AS w (name, table_name, columns, literals)
     UNION ALL
     SELECT 'pg_constraint'::regclass, c.oid
     FROM pg_constraint AS c
-    JOIN :tables_found AS found (name, time_column) ON c.conrelid = to_regclass('public.' || found.name)
+    JOIN found ON c.conrelid = found.oid
     WHERE c.conname IN (found.name || '_client_id_fkey', 'phase_1_client_id_check')
         OR (c.contype = 'n' AND c.conkey = ARRAY[(
             SELECT a.attnum FROM pg_attribute AS a WHERE a.attrelid = c.conrelid AND a.attname = 'client_id')])
     UNION ALL
     SELECT 'pg_policy'::regclass, p.oid
     FROM pg_policy AS p
-    JOIN :tables_found AS found (name, time_column) ON p.polrelid = to_regclass('public.' || found.name)
+    JOIN found ON p.polrelid = found.oid
     WHERE p.polname LIKE 'phase\_1\_client\_pinned%'
     UNION ALL
     SELECT 'pg_attrdef'::regclass, d.oid
@@ -571,7 +576,6 @@ ours AS (
     SELECT c.classid, c.objid FROM (
         SELECT 'pg_class'::regclass AS classid, oid AS objid, oid AS relation FROM pg_class
         UNION ALL SELECT 'pg_class'::regclass, indexrelid, indrelid FROM pg_index
-        UNION ALL SELECT 'pg_class'::regclass, oid, oid FROM pg_class
         UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint
         UNION ALL SELECT 'pg_attrdef'::regclass, oid, adrelid FROM pg_attrdef
         UNION ALL SELECT 'pg_trigger'::regclass, oid, tgrelid FROM pg_trigger
@@ -580,11 +584,11 @@ ours AS (
         SELECT 'pg_type'::regclass, e.oid, t.typrelid FROM pg_type AS e JOIN pg_type AS t ON t.oid = e.typelem
         UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid FROM pg_policy WHERE polname = 'phase_1_denied'
     ) AS c
-    WHERE c.relation IN (to_regclass('public.organizations'), to_regclass('public.user_organizations'))
+    WHERE c.relation IN (SELECT oid FROM new)
     -- the toast tables of the new tables, their triggers on other tables
     UNION ALL
     SELECT 'pg_class'::regclass, reltoastrelid FROM pg_class
-    WHERE oid IN (to_regclass('public.organizations'), to_regclass('public.user_organizations'))
+    WHERE oid IN (SELECT oid FROM new)
     UNION ALL
     SELECT 'pg_trigger'::regclass, oid FROM pg_trigger WHERE tgisinternal
 )

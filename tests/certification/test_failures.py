@@ -22,6 +22,7 @@ from tests.plugins.server import Server
 from tests.support import proxy as wire
 from tests.support.proxy import Proxy
 from tests.support.runner import run
+from tests.support.ways import WAYS
 
 LOG = "public.migration_log"
 
@@ -228,8 +229,7 @@ def test_error_of_a_statement_is_told_and_logged_and_leaves_no_trace(
 
 
 @pytest.mark.claim("commit-verdict-is-read-from-server", "failure-is-logged")
-@DIRECTIONS
-@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+@WAYS
 @pytest.mark.parametrize("arrived", [True, False], ids=["reply lost", "request lost"])
 def test_what_became_of_a_commit_is_read_from_the_server(
     database: Database, proxy: Proxy, direction: list[str], mode: list[str], *, arrived: bool

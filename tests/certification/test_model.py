@@ -125,7 +125,7 @@ def _settings() -> settings:
     """The profile's, scaled: an example here is a database and dozens of steps, some of half a second."""
     return settings(
         max_examples=max(3, settings().max_examples // 20),
-        stateful_step_count=25,
+        stateful_step_count=20,
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),

@@ -12,6 +12,7 @@ from tests.application.statements import BREAKING, OLD_STATEMENTS, Breaking, Sta
 from tests.application.statements import run as say
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.runner import run
+from tests.support.ways import MODES
 
 Outcome = tuple[int, list[tuple[Any, ...]]]
 
@@ -36,7 +37,7 @@ def _migrate(database: Database, *arguments: str) -> None:
 
 
 @pytest.mark.claim("old-application-works")
-@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+@MODES
 def test_old_statements_do_the_same_before_after_and_after_the_rollback(database: Database, mode: list[str]) -> None:
     """Every statement of the old application touches and returns as many rows as before, at every stage.
 

@@ -19,7 +19,7 @@ from tests.support.runner import run
 _LOG = ("public.migration_log",)
 
 #: Points of failure for each variant; which ones is drawn by the seed, so that it can be had again.
-_POINTS = 6
+_POINTS = 4
 _SEED = 20261123
 
 

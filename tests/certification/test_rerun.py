@@ -23,13 +23,11 @@ from tests.plugins.server import Server
 from tests.support.embedded import client_program
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run, start
+from tests.support.ways import DIRECTIONS, WAYS
 
 NAMES = [table.name for table in TABLES]
 ALL = ", ".join(f"public.{name}" for name in NAMES)
 LOG = "public.migration_log"
-
-MODES = pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
-DIRECTIONS = pytest.mark.parametrize("direction", [[], ["--rollback"]], ids=["there", "back"])
 
 #: How long one of the waits below may take, in seconds: far longer than it ever does.
 PATIENCE = 20.0
@@ -98,8 +96,7 @@ def written(statements: list[Statement]) -> list[str]:
 
 
 @pytest.mark.claim("rerun-does-nothing")
-@MODES
-@DIRECTIONS
+@WAYS
 def test_second_run_does_nothing(database: Database, proxy: Proxy, direction: list[str], mode: list[str]) -> None:
     """A second run finds nothing to do, says so, exits with 0 and sends no statement that could write.
 
@@ -173,8 +170,7 @@ def noted(database: Database) -> list[Row]:
 
 
 @pytest.mark.claim("dry-run-is-what-runs")
-@MODES
-@DIRECTIONS
+@WAYS
 def test_dry_run_is_to_the_byte_what_runs(
     database: Database,
     templates: Templates,
@@ -226,8 +222,7 @@ def test_dry_run_of_what_is_done_is_a_script_without_statements(migrated: Databa
 
 
 @pytest.mark.claim("dry-run-only-reads")
-@MODES
-@DIRECTIONS
+@WAYS
 def test_dry_run_changes_nothing_and_waits_for_nobody(
     database: Database, proxy: Proxy, direction: list[str], mode: list[str]
 ) -> None:

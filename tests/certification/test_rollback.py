@@ -17,12 +17,11 @@ from tests.application.statements import run as say
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import Database, Row, Templates
 from tests.support.runner import Run, run
+from tests.support.ways import MODES
 
 NAMES = [table.name for table in TABLES]
 LOG = "public.migration_log"
 ACME, BETA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-
-MODES = pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
 
 
 def objects(database: Database, *exclude: str) -> Fingerprint:

@@ -11,6 +11,7 @@ from tests.plugins.certificate import Evidence
 from tests.plugins.database import Database
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import run
+from tests.support.ways import MODES
 
 NAMES = [table.name for table in TABLES]
 
@@ -56,7 +57,7 @@ def of_the_default(database: Database) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.claim("rows-untouched")
-@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+@MODES
 def test_rows_stay_where_they_are_and_as_they_are(database: Database, mode: list[str]) -> None:
     """Every row keeps its place, the transaction that wrote it and its values, in the same file; and has a client.
 
@@ -108,7 +109,7 @@ def test_rows_of_a_large_table_stay_while_the_log_of_the_server_stays_small(
 
 
 @pytest.mark.claim("rows-untouched")
-@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+@MODES
 def test_no_trigger_of_the_application_fires(database: Database, mode: list[str]) -> None:
     """Neither an audit trigger nor the application's own fires for a row that is there, there or back.
 

@@ -544,8 +544,14 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
             # A notice of the same check says that there is nothing to do.
             return result.status, [Finding(**each) for each in result.of(case.check) if each["level"] != NOTICE]
 
+        def alone(*options: str) -> list[Finding]:
+            if case.check in PYTHON:
+                return findings(*options)[1]
+            found = bench.findings(case.check, stage, case.user, options)
+            return [each for each in found if each.level != NOTICE]
+
         bench.do(case.near_miss)
-        assert findings(*case.near_miss_options)[1] == []
+        assert alone(*case.near_miss_options) == []
 
         bench.do(case.violation)
         before = bench.state()
@@ -560,7 +566,7 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
             assert status == VIOLATIONS
 
         options = bench.mend(case, found)
-        assert findings(*options)[1] == []
+        assert alone(*options) == []
 
 
 @pytest.mark.claim("verify-finds-violations")

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -117,6 +118,7 @@ class Workbench:
         self.database = database
         self.role = f"{database.name}_role"
         self._has_role = False
+        self._watcher: psycopg.Connection[Any] | None = None
 
     def close(self) -> None:
         self.database.drop()
@@ -141,19 +143,21 @@ class Workbench:
     def findings(self, check: str, stage: str, user: str | None, options: Iterable[str] = ()) -> list[Finding]:
         """What this check finds at this stage of a run with these options."""
         parsed = parse([*options, *(["--rollback"] if stage == "rollback" else [])])
+        # A session of its own: a setting of the database or the role holds from the next session on.
         with closing(self.database.connect(user)) as connection:
             begin_reading(connection, parsed.lock_timeout)
             return ask(connection, inspect(connection, parsed), stage, only=check)
 
     def state(self) -> tuple[Any, Any, list[Any]]:
         """Every object of the database, every row with the transaction that wrote it, and every setting."""
-        with closing(self.database.connect()) as connection:
-            objects = fingerprint(connection)
-            settings = connection.execute(
-                "SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting AS s"
-                " JOIN pg_database AS d ON d.oid = s.setdatabase WHERE d.datname = current_database() ORDER BY 1, 2"
-            ).fetchall()
-        return objects, self.database.rows_with_xmin(), settings
+        if self._watcher is None:
+            # One session for all: what a new one has to read of the catalog takes longer than the comparison.
+            self._watcher = self.database.connect()
+        settings = self._watcher.execute(
+            "SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting AS s"
+            " JOIN pg_database AS d ON d.oid = s.setdatabase WHERE d.datname = current_database() ORDER BY 1, 2"
+        ).fetchall()
+        return fingerprint(self._watcher), self.database.rows_with_xmin(), settings
 
     def mend(self, case: Case, findings: Iterable[Finding]) -> tuple[str, ...]:
         """Does what the findings propose; the answer is the options that the next run is given."""

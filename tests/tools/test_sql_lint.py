@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 import migrate
 from tests.plugins.database import Templates
+
+#: Beside this Python, whose environment need not be activated.
+SQUAWK = str(Path(sysconfig.get_path("scripts"), "squawk"))
 
 #: What is left out of squawk's rules, and why, for each way to run.
 TRANSACTIONAL = {
@@ -61,7 +65,7 @@ def test_script_passes_squawk_with_every_exception_explained(
     script.write_text("\n".join(line for line in capsys.readouterr().out.splitlines() if not line.startswith("\\")))
 
     def squawk(*options: str) -> subprocess.CompletedProcess[str]:
-        command = ["squawk", "--pg-version", "12", "--reporter", "gcc", *options, str(script)]
+        command = [SQUAWK, "--pg-version", "12", "--reporter", "gcc", *options, str(script)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     done = squawk("--exclude", ",".join(excluded))

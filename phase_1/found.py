@@ -306,6 +306,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             connection,
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid"
             " WHERE c.relnamespace = to_regnamespace('public') AND p.polname NOT LIKE 'phase\\_1\\_%'"
+            # On other tables the word may mean anything.
+            f" AND c.relname = ANY ({array(sorted(names))})"
             " AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
             " LIKE '%client_id%')",
         ),

@@ -401,6 +401,20 @@ SELECT
 FROM unnest(:grantees) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name);
 
+-- name: named_roles_may_execute
+-- level: warning
+-- stage: preflight
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('was created before %I was named, and is not granted to it now: a step that is done is not run again',
+        grantee.name) AS problem,
+    format('GRANT EXECUTE ON FUNCTION %s TO %I', p.oid::regprocedure, grantee.name) AS action
+FROM unnest(:grantees) AS grantee (name)
+JOIN pg_roles AS r ON r.rolname = grantee.name
+JOIN pg_proc AS p ON p.oid IN (
+    to_regprocedure('public.get_user_organization_id(uuid)'), to_regprocedure('public.validate_client_access(uuid,uuid)'))
+WHERE NOT has_function_privilege(r.oid, p.oid, 'EXECUTE');
+
 -- name: service_role_bypasses_row_security
 -- level: warning
 -- stage: preflight
@@ -462,6 +476,28 @@ WHERE client_id = :'default_organization' AND EXISTS (SELECT FROM public.:"table
     -- a run that was stopped has filled some itself, and knows
     AND NOT 'fill_client_id(' || :'table' || ')' = ANY (:standing)
 HAVING count(*) > 0;
+
+-- name: columns_are_not_granted_one_by_one
+-- level: warning
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('is granted to %s column by column: without client_id its SELECT * and COPY will be refused (42501)',
+        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END) AS problem,
+    format('after the migration: GRANT SELECT (client_id) ON public.%I TO %s', found.name,
+        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL aclexplode(a.attacl) AS acl
+WHERE acl.privilege_type = 'SELECT'
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped)
+    AND NOT EXISTS (
+        SELECT FROM aclexplode(c.relacl) AS whole
+        WHERE whole.privilege_type = 'SELECT' AND whole.grantee IN (0, acl.grantee))
+GROUP BY c.oid, found.name, acl.grantee
+-- who sees some columns only never said SELECT *
+HAVING count(*) = (SELECT count(*) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped);
 
 -- name: publications_carry_no_tenant_table
 -- level: warning

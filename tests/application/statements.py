@@ -35,7 +35,8 @@ class Breaking:
     """Something that works before the migration and fails with ``sqlstate`` after it.
 
     ``setup`` runs before the migration, ``same_session`` says on the very connection that later runs the
-    statement. With ``after_only`` the statement means nothing before: it names the column.
+    statement; ``role`` is who runs it, if not the owner. With
+    ``after_only`` the statement means nothing before: it names the column.
     """
 
     statement: Statement
@@ -43,6 +44,7 @@ class Breaking:
     setup: tuple[str, ...] = ()
     same_session: bool = False
     after_only: bool = False
+    role: str | None = None
 
 
 def run(connection: Connection[Any], statement: Statement) -> list[tuple[Any, ...]]:
@@ -413,5 +415,17 @@ BREAKING: tuple[Breaking, ...] = (
         ),
         "42601",
         setup=(f"CREATE TABLE public.email_archive ({_LOG_COLUMNS})",),
+    ),
+    Breaking(
+        Statement(
+            "select_star_with_columns_granted_one_by_one",
+            "SELECT count(*) FROM (SELECT * FROM public.email_logs) AS mail",
+            returns_rows=True,
+        ),
+        "42501",
+        setup=(
+            "GRANT SELECT (id, recipient, subject, status, sent_at, created_at) ON public.email_logs TO authenticator",
+        ),
+        role="authenticator",
     ),
 )

@@ -590,6 +590,28 @@ CASES: tuple[Case, ...] = (
         options_by_hand=("--grant-execute-to", "authenticator"),
     ),
     Case(
+        "named_roles_may_execute",
+        "named too late",
+        near_miss_options=("--grant-execute-to", "service_role"),
+        violation="",
+        options=("--grant-execute-to", "authenticator"),
+        object=r"public\.(get_user_organization_id|validate_client_access)\(.*\)",
+        problem="not granted to it now",
+        mended_by="GRANT EXECUTE ON FUNCTION .* TO authenticator",
+        variant="founding-migrated",
+    ),
+    Case(
+        "columns_are_not_granted_one_by_one",
+        "every column",
+        near_miss="GRANT SELECT (id, recipient) ON public.email_logs TO authenticator",
+        violation="GRANT SELECT (id, recipient, subject, status, sent_at, created_at) ON public.email_logs"
+        " TO authenticator",
+        object="public.email_logs",
+        problem="granted to authenticator column by column",
+        mended_by=r"GRANT SELECT \(client_id\) ON public.email_logs TO authenticator",
+        by_hand="GRANT SELECT ON public.email_logs TO authenticator",
+    ),
+    Case(
         "functions_do_not_select_star",
         "setof record",
         near_miss="""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -65,4 +66,10 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subp
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        preexec_fn=_as_from_a_terminal,  # noqa: PLW1509 - it calls nothing that another thread could hold
     )
+
+
+def _as_from_a_terminal() -> None:
+    """Ctrl-C is heard: what a shell starts in the background, a CI's job for one, inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from phase_1.inventory import DEFAULT_ORGANIZATION, FUNCTIONS, NEW_TABLES, TABLE
 from phase_1.problems import DONE, REFUSED, VIOLATIONS
 from tests.plugins.database import OWNER, Database, Templates
 from tests.plugins.server import Server
+from tests.support.proxy import Proxy, Statement
 from tests.support.runner import run
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -185,6 +187,7 @@ class Copy:
 
 
 Attempt = str | Copy
+Name = TypeVar("Name", str, tuple[str, str])
 
 
 def outcome(connection: Connection, attempt: Attempt) -> str | int:
@@ -210,7 +213,7 @@ def outcome(connection: Connection, attempt: Attempt) -> str | int:
         return error.sqlstate
 
 
-def outcomes(connection: Connection, attempts: Mapping[str, Attempt]) -> dict[str, str | int]:
+def outcomes(connection: Connection, attempts: Mapping[Name, Attempt]) -> dict[Name, str | int]:
     """What comes of each of them."""
     return {name: outcome(connection, attempt) for name, attempt in attempts.items()}
 
@@ -226,6 +229,7 @@ def _state(error: type[psycopg.Error]) -> str:
 
 
 DENIED = _state(errors.InsufficientPrivilege)
+_NOT_THERE = (_state(errors.UndefinedTable), _state(errors.UndefinedFunction))
 
 
 def succeeded(result: str | int) -> bool:
@@ -465,6 +469,80 @@ def test_attacks_on_the_new_objects_fail(exposed: Database, role: str, evidence:
         ]
         assert emptied == [[(0,)]] * len(TENANT_TABLES), "this is what the protection is for"
     evidence(f"attacks of {role} that fail, and succeed unprotected", len(attacks))
+
+
+@pytest.mark.claim("attacks-fail", "access-matrix")
+def test_new_objects_are_closed_before_and_after_every_commit(
+    templates: Templates, server: Server, evidence: Evidence
+) -> None:
+    """While an online migration goes on, no commit leaves a new object open, not even until the next one.
+
+    Between two commits is time enough to empty seven tables, and a stopped migration stays there overnight.
+    """
+    database = templates.clone("deployed")
+    user = _someone(database)
+    tries = {
+        (name, privilege): _tries(name, user)[privilege]
+        for name in (*NEW_TABLES, *SIGNATURES)
+        for privilege in sorted(_privileges(server)[name] - {"REFERENCES", "TRIGGER", "MAINTAIN"})
+    }
+    visitors = {role: log_in(database, role) for role in ("anon", "authenticated")}
+    trusted = {"service_role": log_in(database, "service_role"), OWNER: database.connect(OWNER)}
+    for session in (*visitors.values(), *trusted.values()):
+        # The migration waits for this very test: what it has locked is not to be had.
+        session.execute("SET lock_timeout = '50ms'")
+    tried: Counter[str | int] = Counter()
+    seen: dict[str, set[tuple[str, str]]] = {role: set() for role in trusted}
+    commits: list[list[Any]] = []
+
+    def look(statement: Statement) -> None:
+        if statement.sql != "COMMIT;":
+            return
+        there = [_what_is_there(session) for session in visitors.values()]
+        assert all(not held for objects in there for _, held in objects), there
+        if commits and there == commits[-1]:
+            commits.append(there)
+            return
+        commits.append(there)
+        for session in visitors.values():
+            tried.update(outcomes(session, tries).values())
+        for role, session in trusted.items():
+            results = outcomes(session, {each: tries[each] for each in tries if each not in seen[role]})
+            seen[role].update(each for each, result in results.items() if isinstance(result, int))
+
+    with Proxy(server) as proxy:
+        proxy.before(look)
+        proxy.after(look)
+        done = run("--dsn", proxy.dsn(database.name, OWNER), "--force", "--online", "--lock-timeout", "2s")
+        assert done.status == DONE, done.err
+    assert set(tried) <= {DENIED, *_NOT_THERE, _state(errors.LockNotAvailable)}, tried
+    assert tried[DENIED] > len(tries)
+    assert len(commits) > 2 * 50
+    # The same statements succeed for whom they are meant, as soon as the objects are there.
+    assert seen[OWNER] == set(tries)
+    assert seen["service_role"] == {
+        (name, privilege) for name, privilege in tries if privilege in PROMISED[name]["service_role"]
+    }
+    evidence("moments at which nothing was open", len(commits))
+    evidence("attempts then, by SQLSTATE", {str(state): count for state, count in tried.items()})
+    database.drop()
+
+
+def _what_is_there(session: Connection) -> list[tuple[Any, ...]]:
+    """The new objects that this session sees by now, and whether it has any privilege on them."""
+    return session.execute(
+        """
+        SELECT c.relname::text,
+            has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+            OR has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+        FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%s)
+        UNION ALL
+        SELECT p.proname::text, has_function_privilege(p.oid, 'EXECUTE')
+        FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace AND p.proname = ANY (%s)
+        ORDER BY 1
+        """,
+        [list(NEW_TABLES), [name for name, _ in FUNCTIONS]],
+    ).fetchall()
 
 
 @pytest.mark.claim("attacks-fail")

@@ -48,6 +48,7 @@ class FoundTable:
     client_id_default: Optional[str]
     key: Optional[str]
     columns: FrozenSet[str]
+    text_columns: FrozenSet[str]
 
     @property
     def qualified(self) -> str:
@@ -176,23 +177,11 @@ class Found:
         elif each == "organizations":
             yield from [{}] if self.organizations else []
         elif each == "index":
-            for index in self.indexes:
-                yield {
-                    "table": index.table,
-                    "index": index.name,
-                    "columns": ", ".join(self.columns(index)),
-                    "where": f"WHERE {index.where}" if index.where else "",
-                }
+            yield from self._each_index()
+        elif each == "indexed text":
+            yield from self._each_indexed_text()
         elif each == "child with client_id":
-            for name, column, parent in self._children():
-                if self._had_client_id(name) or self._had_client_id(parent):
-                    yield {
-                        "table": name,
-                        "column": column,
-                        "parent": parent,
-                        "client": self._client("c", name),
-                        "parents_client": self._client("p", parent),
-                    }
+            yield from self._each_child()
         elif each == "batch of users":
             yield {"table": "users"}
         else:
@@ -203,6 +192,32 @@ class Found:
                         "foreign_key": f"{table.name}_client_id_fkey",
                         "time_column": table.time_column or TIME,
                     }
+
+    def _each_index(self) -> Iterator[Dict[str, Value]]:
+        for index in self.indexes:
+            yield {
+                "table": index.table,
+                "index": index.name,
+                "columns": ", ".join(self.columns(index)),
+                "where": f"WHERE {index.where}" if index.where else "",
+            }
+
+    def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
+        for name, column in sorted({(index.table, column) for index in self.indexes for column in index.columns}):
+            table = self.table(name)
+            if table is not None and column in table.text_columns:
+                yield {"table": name, "column": column}
+
+    def _each_child(self) -> Iterator[Dict[str, Value]]:
+        for name, column, parent in self._children():
+            if self._had_client_id(name) or self._had_client_id(parent):
+                yield {
+                    "table": name,
+                    "column": column,
+                    "parent": parent,
+                    "client": self._client("c", name),
+                    "parents_client": self._client("p", parent),
+                }
 
     def _is(self, table: FoundTable, each: str) -> bool:
         """Whether a section with that ``each`` is run for the table."""
@@ -362,7 +377,9 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
             " (SELECT k.attname FROM pg_catalog.pg_index AS i"
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
-            "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1)"
+            "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1),"
+            " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype))"
             " FROM unnest(%s::text[]) AS wanted (name)"
             " JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || wanted.name) AND c.relkind = 'r'"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
@@ -375,7 +392,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
     for table in TABLES:
         if table.name not in found:
             continue
-        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key = found[table.name]
+        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key, texts = found[table.name]
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         yield FoundTable(
             name=table.name,
@@ -390,6 +407,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             client_id_default=default,
             key=key,
             columns=frozenset(columns),
+            text_columns=frozenset(texts),
         )
 
 

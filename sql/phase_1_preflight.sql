@@ -255,6 +255,20 @@ WHERE i.indexrelid IS NULL
         ORDER BY 1)
     OR pg_get_expr(i.indpred, i.indrelid) ~ '<>|NOT ';
 
+-- name: index_values_fit
+-- level: error
+-- stage: preflight
+-- each: indexed text
+SELECT
+    format('public.%s.%s', :'table', :'column') AS object,
+    format('has %s values of more than 2,600 bytes as they are stored, which no index takes', count(*)) AS problem,
+    format('shorten them (WHERE pg_column_size(%I) > 2600), or --skip-index what is to be built on them', :'column')
+        AS action
+FROM public.:"table"
+-- a third of a page, 2,704 bytes, less the client and what belongs to every entry
+WHERE pg_column_size(:"column") > 2600
+HAVING count(*) > 0;
+
 -- name: new_table_name_is_free
 -- level: error
 -- stage: preflight

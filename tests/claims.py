@@ -98,6 +98,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     *_claims(
         "7",
+        generated_rows_survive="Whatever the rows hold, they are migrated and taken back as they were.",
+        generated_schemas_survive="Schemas that differ are migrated and restored, or refused by the right check.",
         rows_untouched="No row that was there is rewritten, and no trigger of the application fires.",
         rerun_does_nothing="A second run has nothing to do, says so, and changes nothing.",
         dry_run_is_what_runs="The dry run prints, byte for byte, what runs; psql runs it with the same result.",

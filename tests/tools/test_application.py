@@ -270,6 +270,7 @@ def test_breaking_statements_break_by_a_new_column_only(made: Callable[[], Conne
             connection.execute(query)
     for each in BREAKING:
         with connection.transaction(force_rollback=True):
+            connection.execute(f"SET LOCAL ROLE {each.role or 'NONE'}")
             if each.after_only:
                 with pytest.raises(psycopg.errors.UndefinedColumn):
                     run(connection, each.statement)
@@ -280,6 +281,7 @@ def test_breaking_statements_break_by_a_new_column_only(made: Callable[[], Conne
             f"ALTER TABLE public.{table.name} ADD COLUMN client_id uuid NOT NULL DEFAULT md5('client')::uuid"
         )
     for each in BREAKING:
+        connection.execute(f"SET ROLE {each.role or 'NONE'}")
         with pytest.raises(psycopg.Error) as caught:
             run(connection, each.statement)
         assert (each.statement.name, caught.value.sqlstate) == (each.statement.name, each.sqlstate)

@@ -6,6 +6,7 @@ import pytest
 
 _OPT_IN = {
     "benchmark": "measures, at the scale of --sales; runs with `-m benchmark` only",
+    "docker": "needs a Docker engine; runs with `-m docker` only",
     "browser": "opens a page in Chromium; runs with `-m browser` only",
 }
 

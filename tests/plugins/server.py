@@ -294,21 +294,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"server: {choice.label} ({choice.reason})")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuses a ``pg`` marker that cannot be understood, on whatever server."""
-    for item in items:
-        for marker in item.iter_markers("pg"):
-            try:
-                version_matches(18, *marker.args, **marker.kwargs)
-            except (TypeError, ValueError) as error:
-                raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what this version of PostgreSQL does not have: the one reason to skip that there is."""
     for marker in item.iter_markers("pg"):
         server = running_server(item.config)
-        if not version_matches(server.major, *marker.args):
+        try:
+            matches = version_matches(server.major, *marker.args, **marker.kwargs)
+        except (TypeError, ValueError) as error:
+            pytest.fail(str(error), pytrace=False)
+        if not matches:
             pytest.skip(f"needs PostgreSQL {marker.args[0]}, this is {server.version}")
 
 

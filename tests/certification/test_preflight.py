@@ -20,6 +20,7 @@ from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.plugins.server import Server
 from tests.support.cases import Case, names, params, workbench
+from tests.support.generated import TOO_LONG
 from tests.support.pooler import Pooler
 from tests.support.runner import run
 
@@ -588,6 +589,17 @@ CASES: tuple[Case, ...] = (
         problem="does not exist on this server",
         mended_by="correct --grant-execute-to",
         options_by_hand=("--grant-execute-to", "authenticator"),
+    ),
+    Case(
+        "index_values_fit",
+        "reseller",
+        near_miss=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG[:800]}' WHERE id = 1",
+        violation=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
+        object="public.sellout_entries2.reseller",
+        problem="has 1 values of more than 2,600 bytes as they are stored",
+        mended_by=r"pg_column_size\(reseller\) > 2600",
+        by_hand="UPDATE public.sellout_entries2 SET reseller = left(reseller, 20)"
+        " WHERE pg_column_size(reseller) > 2600",
     ),
     Case(
         "named_roles_may_execute",

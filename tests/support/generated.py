@@ -236,6 +236,8 @@ _ORGANIZATIONS = """
 """
 _CLOSED = """
     ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY phase_1_denied ON public.organizations
+        AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
     REVOKE ALL ON public.organizations FROM PUBLIC, anon, authenticated;
 """
 _ACME = "20000000-0000-4000-8000-000000000002"

@@ -226,7 +226,9 @@ class Difference:
         printer.text(self.name)
 
 
+# PostgreSQL 12 has gen_random_uuid() from pgcrypto only, wherever that is.
 _ORGANIZATIONS = """
+    SET search_path = public, extensions;
     CREATE TABLE public.organizations (
         id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text NOT NULL UNIQUE, slug text NOT NULL UNIQUE,
         settings jsonb DEFAULT '{}', is_active boolean DEFAULT true,
@@ -235,6 +237,7 @@ _ORGANIZATIONS = """
     INSERT INTO public.organizations (id, name, slug) VALUES ('20000000-0000-4000-8000-000000000002', 'Acme', 'acme');
 """
 _CLOSED = """
+    RESET search_path;
     ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
     CREATE POLICY phase_1_denied ON public.organizations
         AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
@@ -272,7 +275,7 @@ DIFFERENCES = (
     Difference("a client_id as text", "ALTER TABLE public.email_logs ADD client_id text",
                refused="client_id_is_a_plain_uuid"),
     Difference("a client_id that points nowhere", "ALTER TABLE public.transform_logs ADD client_id uuid;"
-               "INSERT INTO public.transform_logs (transformation, client_id) VALUES ('lost', gen_random_uuid())",
+               "INSERT INTO public.transform_logs (transformation, client_id) VALUES ('lost', md5('nowhere')::uuid)",
                refused="client_id_points_to_organizations"),
     Difference("an invalid index of ours", "ALTER TABLE public.products ADD client_id uuid;"
                "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);"

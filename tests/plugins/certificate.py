@@ -7,7 +7,7 @@ import os
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tests.support.certificate import (
     DESELECTED,
     FAILED,
     NOT_APPLICABLE,
+    NOT_CERTIFIED,
     NOT_RUN,
     PASSED,
     SKIPPED,
@@ -36,6 +37,12 @@ from tests.support.certificate import (
 )
 
 _RECORD = pytest.StashKey["Record"]()
+
+#: What the files of a run are called that is about something else than the migration itself.
+REPORT = pytest.StashKey[str]()
+
+#: The folders that such a run takes its tests from; without it they are pytest's ``testpaths``.
+WHOLE = pytest.StashKey[list[str]]()
 
 #: Properties of a report; they reach the controller of pytest-xdist with it.
 CLAIM, EVIDENCE, NOT_APPLICABLE_PROPERTY = "claim", "evidence", "not-applicable"
@@ -60,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.certify and not _is_worker(config):
         try:
             # An old verdict must not stand for a run that crashes.
-            remove(_reports(config))
+            remove(_reports(config), config.stash.get(REPORT, "certificate"))
         except CertificateError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_RECORD].subject = subject()
@@ -93,6 +100,7 @@ class Record:
         self.written: list[Path] = []
         self.problem = ""
         self.misused = ""
+        self.not_applicable: dict[str, str] = {}
         module, _, name = config.getini("claims").partition(":")
         self.claims: tuple[Claim, ...] = getattr(import_module(module), name)
         self.known = {claim.id for each in _lists(module) for claim in each} | {claim.id for claim in self.claims}
@@ -144,6 +152,12 @@ def _lists(module: str) -> Iterator[tuple[Claim, ...]]:
     for value in vars(import_module(module)).values():
         if isinstance(value, tuple) and value and isinstance(value[0], Claim):
             yield value
+
+
+def certify_instead(config: pytest.Config, claims: Iterable[Claim], not_applicable: Mapping[str, str]) -> None:
+    """Makes the run one about these claims; to those in ``not_applicable`` it has nothing to say, and why."""
+    config.stash[_RECORD].claims = tuple(claims)
+    config.stash[_RECORD].not_applicable = dict(not_applicable)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -264,16 +278,19 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if not config.option.certify or config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
     record.settle()
+    asked = {claim.id for claim in record.claims}
+    results = [result for result in record.results.values() if asked.intersection(result.claims)]
     record.document = document(
         record.claims,
-        list(record.results.values()),
+        results,
         server=config.stash.get(SERVER_FACTS, None),
         seconds=time.monotonic() - record.started,
         reasons=_reasons(config, record, int(exitstatus)),
-        totals=Counter(result.outcome for result in record.results.values()),
+        totals=Counter(result.outcome for result in results),
+        not_applicable=record.not_applicable,
     )
     try:
-        record.written = write(record.document, _reports(config))
+        record.written = write(record.document, _reports(config), config.stash.get(REPORT, "certificate"))
     except CertificateError as error:
         record.problem = str(error)
     if session.exitstatus == 0 and (record.problem or record.document["verdict"] != CERTIFIED):
@@ -305,8 +322,8 @@ def _narrowed(config: pytest.Config) -> list[str]:
     found = []
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         given = {(start / each).resolve() for each in config.args}
-        whole = {(root / each).resolve() for each in config.getini("testpaths")} or {root}
-        if root not in given and not whole <= given:
+        whole = {(root / each).resolve() for each in config.stash.get(WHOLE, config.getini("testpaths"))} or {root}
+        if not all(given.intersection((each, *each.parents)) for each in whole):
             found += [os.path.relpath(start / each, root) for each in config.args]
     found += [f"--ignore={each}" for each in option.ignore or ()]
     found += [f"--ignore-glob={each}" for each in option.ignore_glob or ()]
@@ -324,7 +341,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     certified = record.document["verdict"] == CERTIFIED
     terminalreporter.section("certificate")
-    problems = [f"{each['id']}: {each['reason']}" for each in record.document["claims"] if each["status"] != CERTIFIED]
+    claims = record.document["claims"]
+    problems = [f"{each['id']}: {each['reason']}" for each in claims if each["status"] == NOT_CERTIFIED]
     for problem in (*problems, *record.document["reasons"]):
         for line in textwrap.wrap(problem, _WIDTH, subsequent_indent="    ", break_on_hyphens=False):
             terminalreporter.write_line(line, red=True)

@@ -101,19 +101,24 @@ def document(
     seconds: float,
     reasons: Sequence[str],
     totals: Mapping[str, int],
+    not_applicable: Mapping[str, str] | None = None,
 ) -> Document:
-    """The certificate of one run. ``reasons`` are what speaks against it beyond the claims."""
+    """The certificate of one run. ``reasons`` are what speaks against it beyond the claims.
+
+    ``not_applicable`` says of claims why the run has nothing to do with them; they speak neither for nor against.
+    """
+    aside = not_applicable or {}
     judged = []
     for claim in claims:
-        own = [result for result in results if claim.id in result.claims]
-        status, reason = judge(own)
+        own = [result for result in results if claim.id in result.claims and claim.id not in aside]
+        status, reason = (NOT_APPLICABLE, aside[claim.id]) if claim.id in aside else judge(own)
         run = {"run": 0, "status": status, "reason": reason, "tests": [result.as_dict() for result in own]}
         judged.append({**vars(claim), "status": status, "reason": reason, "runs": [run]})
     against = list(reasons)
-    missing = sum(claim["status"] != CERTIFIED for claim in judged)
+    missing = sum(claim["status"] == NOT_CERTIFIED for claim in judged)
     if missing:
-        against.append(f"{missing} of {len(judged)} claims are not certified")
-    if not judged:
+        against.append(f"{missing} of {len(judged) - len(aside)} claims are not certified")
+    if len(judged) == len(aside):
         against.append("there is no claim to certify")
     if server is None:
         against.append("no test asked for a server")
@@ -244,8 +249,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def write(certificate: Document, directory: Path) -> list[Path]:
-    """Writes ``certificate.json`` and ``certificate.html``: both whole, or neither.
+def write(certificate: Document, directory: Path, name: str = "certificate") -> list[Path]:
+    """Writes ``<name>.json`` and ``<name>.html``: both whole, or neither.
 
     Raises CertificateError with the reason if they cannot be written.
     """
@@ -253,8 +258,8 @@ def write(certificate: Document, directory: Path) -> list[Path]:
     try:
         jsonschema.validate(certificate, schema)
         contents = {
-            "certificate.json": json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            "certificate.html": render(certificate),
+            f"{name}.json": json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            f"{name}.html": render(certificate),
         }
     except jsonschema.ValidationError as error:
         raise CertificateError(
@@ -265,11 +270,11 @@ def write(certificate: Document, directory: Path) -> list[Path]:
     temporary: dict[Path, Path] = {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
+        for file_name, text in contents.items():
             with tempfile.NamedTemporaryFile(
-                "w", dir=directory, prefix=f".{name}.", delete=False, encoding="utf-8"
+                "w", dir=directory, prefix=f".{file_name}.", delete=False, encoding="utf-8"
             ) as file:
-                temporary[Path(file.name)] = directory / name
+                temporary[Path(file.name)] = directory / file_name
                 file.write(text)
         for written, final in temporary.items():
             written.chmod(0o644)  # a temporary file is its owner's alone
@@ -282,7 +287,7 @@ def write(certificate: Document, directory: Path) -> list[Path]:
     return list(temporary.values())
 
 
-def remove(directory: Path) -> None:
+def remove(directory: Path, name: str = "certificate") -> None:
     """Removes an old certificate: it must not stand for a run that is yet to end.
 
     Raises CertificateError if it cannot be removed, or a new one could not be written: better now than after
@@ -294,8 +299,8 @@ def remove(directory: Path) -> None:
             pass
     except OSError as error:
         raise CertificateError(f"no certificate can be written to {directory}: {error.strerror}") from error
-    for name in ("certificate.json", "certificate.html"):
+    for old in (directory / f"{name}.json", directory / f"{name}.html"):
         try:
-            (directory / name).unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
         except OSError as error:
-            raise CertificateError(f"the old {directory / name} cannot be removed: {error.strerror}") from error
+            raise CertificateError(f"the old {old} cannot be removed: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What is certified: one list of promises, in the order of SPEC's sections.
+"""What is certified: one list of promises, in the order of SPEC's sections, and one for staging.
 
 A test says with ``@pytest.mark.claim("id")`` which of them it certifies.
 """
@@ -136,6 +136,28 @@ CLAIMS: tuple[Claim, ...] = (
         exit_codes="Each outcome has its exit code and one clear message.",
         secrets_stay_secret="No password is ever printed, logged or reported.",  # noqa: S106 - a sentence
     ),
+)
+
+#: What ``pytest -m staging`` finds out, by the state that the database is in; the rest does not apply.
+STAGING_ALWAYS = _claims(
+    "10",
+    staging_catalog_unchanged="The catalog of the staging database is the same after the run as before it.",
+    staging_rows_unchanged="No row of the staging database has come or gone during the run.",
+)
+STAGING_NOT_MIGRATED = _claims(
+    "10",
+    staging_preflight="Preflight finds no error on staging.",
+    staging_rehearsal="Staging's schema, filled with generated rows, is migrated, passes every check, and comes back "
+    "as it was.",
+    staging_estimate="The time, WAL and disk that the migration will take follow from the rehearsal and the real "
+    "sizes.",
+)
+STAGING_MIGRATED = _claims(
+    "10",
+    staging_checks="Every check of --verify passes on staging, and no row disagrees with what it belongs to.",
+    staging_index_use="Every client-scoped query of the largest, the median and the smallest client is served by an "
+    "index, and reads few pages for its rows.",
+    staging_functions="The functions answer for the real memberships as a straightforward query does.",
 )
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 _OPT_IN = {
     "benchmark": "measures, at the scale of --sales; runs with `-m benchmark` only",
     "docker": "needs a Docker engine; runs with `-m docker` only",
+    "staging": "looks at the staging database of --dsn, and at nothing else; runs with `-m staging` only",
     "browser": "opens a page in Chromium; runs with `-m browser` only",
 }
+
+
+def staging_is_asked_for(config: pytest.Config) -> bool:
+    """Whether the run is about a staging database, as ``-m staging`` says and ``-m "not staging"`` does not."""
+    words = re.findall(r"(?:\bnot\s+)?\bstaging\b", config.option.markexpr)
+    return words != [] and not any(word.startswith("not") for word in words)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.plugins.selections import staging_is_asked_for
 from tests.support import embedded
 
 MAJORS = ("12", "13", "14", "15", "16", "17", "18")
@@ -247,7 +248,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
         config.stash[_CHOICE] = Choice(**worker_input["server_choice"])
-    elif not config.option.collectonly:
+    elif not config.option.collectonly and not staging_is_asked_for(config):
         config.stash[_CHOICE] = choose(dsn=config.option.dsn, pg=config.option.pg, image=config.option.pg_image)
 
 
@@ -289,7 +290,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The exact version, which is known for a container only once it has run."""
     facts = config.stash.get(SERVER_FACTS, None)
-    if facts:
+    if facts and not facts.get("staging"):
         choice = Choice(facts["kind"], facts["reason"], facts["image"], facts["version"])
         terminalreporter.write_line(f"server: {choice.label} ({choice.reason})")
 
@@ -343,6 +344,17 @@ def choose(*, dsn: str | None, pg: str | None, image: str | None) -> Choice:
         return Choice("docker", why or "a Docker engine answers", wanted, version)
     if asked:
         raise pytest.UsageError(f"{reason}; start Docker or make the image available, or use --pg embedded or --dsn")
+    return _choose_embedded(reason)
+
+
+def choose_like(major: int, *, pg: str | None, image: str | None) -> Choice:
+    """A server of that major version or the nearest that is to be had, unless the options name one."""
+    if pg or image:
+        return choose(dsn=None, pg=pg, image=image)
+    wanted = f"postgres:{major}"
+    reason = _why_no_container(wanted, _PULL)
+    if reason is None:
+        return Choice("docker", f"PostgreSQL {major} as on staging", wanted, str(major))
     return _choose_embedded(reason)
 
 

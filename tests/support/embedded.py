@@ -106,13 +106,15 @@ def embedded_version() -> str:
     return output.split()[2]
 
 
-def client_program(name: str) -> Path:
+def client_program(name: str, *, wheel: bool = True) -> Path:
     """The path of a client program (``psql``, ``pg_dump``, ``pgbench``): the wheel's, else the one on PATH.
 
-    Unlike the server it runs as any user. Raises EmbeddedUnavailable where there is neither.
+    Without ``wheel`` it is the one on PATH. Unlike the server it runs as any user. Raises EmbeddedUnavailable
+    where there is none.
     """
     with contextlib.suppress(EmbeddedUnavailable):
-        return wheel_bin_directory() / name
+        if wheel:
+            return wheel_bin_directory() / name
     installed = shutil.which(name)
     if installed is None:
         raise EmbeddedUnavailable(f"{name} is not installed: pip install '.[suite]'")

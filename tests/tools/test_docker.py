@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from testcontainers.core.docker_client import DockerClient
 
+from tests.plugins.database import Templates
 from tests.support.watchdog import REPOSITORY
 
 pytestmark = pytest.mark.docker
@@ -94,3 +95,29 @@ def test_run_whose_server_dies_ends_without_a_certified_claim(tmp_path: Path, ot
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, told
     document = json.loads((tmp_path / "certificate.json").read_text(encoding="utf-8"))
     assert document["verdict"] == "not certified"
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["ends", "killed"])
+def test_rehearsal_leaves_no_container_behind(
+    templates: Templates, tmp_path: Path, others: set[str], dies: bool
+) -> None:
+    """The container of a rehearsal is gone with the run, also if that is killed in the middle of it.
+
+    Staging is looked at from somebody's laptop, again and again.
+    """
+    database = templates.clone("founding")
+    run = _suite(tmp_path, "-m", "staging", f"--dsn={database.dsn()}")
+    deadline = time.monotonic() + _PATIENCE
+    while not _containers() - others:
+        assert time.monotonic() < deadline
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    if dies:
+        run.kill()
+    out, _ = run.communicate(timeout=_PATIENCE)
+    while dies and _containers() - others:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert dies or run.returncode == pytest.ExitCode.OK, out
+    assert (tmp_path / "staging.json").exists() is not dies
+    database.drop()

@@ -1,0 +1,508 @@
+"""``pytest -m staging`` certifies what is on a staging database, finds what is wrong there, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from psycopg import errors
+
+from phase_1.options import Options
+from tests.claims import CLAIMS, STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED
+from tests.plugins.database import Database, Templates
+from tests.plugins.selections import staging_is_asked_for
+from tests.plugins.server import Choice
+from tests.plugins.staging import shown
+from tests.staging import test_migrated, test_not_migrated, test_unchanged
+from tests.support.certificate import ROOT, Document
+from tests.support.embedded import wheel_bin_directory
+from tests.support.rehearsal import CannotBeRehearsed, dumper, rehearse
+from tests.support.rows import Figures, Filler, NoRows
+from tests.support.staging import Staging, given
+from tests.tools.test_servers import children, free_port
+
+SECRET = f"secret-{secrets.token_hex(4)}"
+OTHER, THIRD = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+@dataclass
+class Site:
+    """A staging database, with a role that may do no more than SELECT on it."""
+
+    database: Database
+    reader: str
+    open: list[Staging] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> str:
+        return self.database.server.dsn(self.database.name, self.reader, SECRET)
+
+    def look(self, options: Options | None = None) -> Staging:
+        """The staging database as the plugin opens it, its first snapshot taken."""
+        self.open.append(Staging(self.dsn, options or Options()))
+        assert self.open[-1].before
+        return self.open[-1]
+
+
+Make = Callable[[str], Site]
+
+
+@pytest.fixture
+def site(templates: Templates) -> Iterator[Make]:
+    """Makes staging databases of a kind; the role sees the rows behind row-level security, and changes none."""
+    made: list[Site] = []
+
+    def make(kind: str) -> Site:
+        found = Site(templates.clone(kind), f"staging_{secrets.token_hex(4)}")
+        made.append(found)
+        found.database.execute(
+            f"CREATE ROLE {found.reader} LOGIN PASSWORD '{SECRET}' BYPASSRLS;"
+            f" GRANT SELECT ON ALL TABLES IN SCHEMA public TO {found.reader}"
+        )
+        return found
+
+    yield make
+    for found in made:
+        for staging in found.open:
+            staging.close()
+        found.database.execute(f"DROP OWNED BY {found.reader}; DROP ROLE {found.reader}")
+        found.database.drop()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ``pytest -m staging``: its exit code, what it printed, and its report, if there is one."""
+
+    exit_code: int
+    output: str
+    report: Document | None
+    page: str
+
+    @property
+    def claims(self) -> dict[str, str]:
+        assert self.report is not None, self.output
+        return {claim["id"]: claim["status"] for claim in self.report["claims"]}
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        assert self.report is not None, self.output
+        tests = [test for claim in self.report["claims"] for each in claim["runs"] for test in each["tests"]]
+        return {piece["title"]: piece["value"] for test in tests for piece in test["evidence"]}
+
+
+def run(reports: Path, *arguments: str, **environment: str) -> Run:
+    """Runs ``pytest -m staging`` as a program of its own, on a terminal of 80 columns."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", "staging", f"--reports={reports}", "--pg=embedded", *arguments],
+        cwd=ROOT,
+        env={
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("STAGING_DATABASE_URL", "PYTEST_ADDOPTS")
+            },
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    report, page = reports / "staging.json", reports / "staging.html"
+    assert report.exists() == page.exists()
+    return Run(
+        done.returncode,
+        done.stdout,
+        json.loads(report.read_text()) if report.exists() else None,
+        page.read_text() if page.exists() else "",
+    )
+
+
+def _state(database: Database) -> Any:
+    return database.dump(), database.rows_with_xmin()
+
+
+def test_a_staging_that_is_not_migrated_is_rehearsed_and_left_as_it_was(site: Make, tmp_path: Path) -> None:
+    """With SELECT only, preflight, rehearsal and estimate are certified; what is out of sight is named.
+
+    A run that needs more rights, or leaves something behind, is one that nobody lets near staging.
+    """
+    staging = site("deployed")
+    before = _state(staging.database)
+    done = run(tmp_path, STAGING_DATABASE_URL=staging.dsn)
+    assert done.exit_code == 0, done.output
+    assert done.claims == {
+        **{claim.id: "certified" for claim in (*STAGING_ALWAYS, *STAGING_NOT_MIGRATED)},
+        **{claim.id: "not applicable" for claim in STAGING_MIGRATED},
+    }
+    assert done.report is not None
+    assert done.report["runs"][0]["totals"] == {"passed": 5, "deselected": 4}
+    assert {
+        "what": "the rows of auth.users",
+        "what to do": f"GRANT USAGE ON SCHEMA auth TO {staging.reader}; GRANT SELECT ON auth.users TO {staging.reader}",
+    } in done.evidence["what could not be seen"]
+    assert "auth.users is not there" in done.output
+    assert "seconds of held locks" in done.output
+    assert "not migrated" in done.page
+    assert SECRET not in done.output + done.page + json.dumps(done.report)
+    assert _state(staging.database) == before
+
+
+def _with_other_clients(database: Database) -> None:
+    """Gives a third of the users with all that is theirs to a client, and three sales to one that is not active."""
+    children = ("sellout_entries2", "processing_logs", "transform_logs")
+    database.execute(
+        "INSERT INTO public.organizations (id, name, slug, is_active)"
+        f" VALUES ('{OTHER}', 'Other', 'other', TRUE), ('{THIRD}', 'Third', 'third', FALSE);"
+        f"UPDATE public.users SET client_id = '{OTHER}' WHERE hashtext(id::text) % 3 = 0;"
+        "INSERT INTO public.user_organizations (user_id, organization_id) SELECT id, client_id FROM public.users"
+        " ON CONFLICT DO NOTHING;"
+        "UPDATE public.uploads AS c SET client_id = p.client_id FROM public.users AS p WHERE p.id = c.user_id;"
+        + "".join(
+            f"UPDATE public.{child} AS c SET client_id = p.client_id FROM public.uploads AS p WHERE p.id = c.upload_id;"
+            for child in children
+        )
+        + f"UPDATE public.sellout_entries2 SET client_id = '{THIRD}', upload_id = NULL WHERE id <= 3; ANALYZE"
+    )
+
+
+def test_a_staging_that_is_migrated_is_certified_but_for_what_is_broken(site: Make, tmp_path: Path) -> None:
+    """Clients of every size are looked at; an invalid index fails two claims, by name, and the others are certified.
+
+    A report that is green whatever it looks at is worse than none.
+    """
+    staging = site("deployed-migrated")
+    _with_other_clients(staging.database)
+    staging.database.execute(
+        "UPDATE pg_catalog.pg_index SET indisvalid = FALSE"
+        " WHERE indexrelid = 'public.idx_email_logs_client_created_at'::regclass"
+    )
+    before = _state(staging.database)
+    done = run(tmp_path, f"--dsn={staging.dsn}")
+    assert done.exit_code == pytest.ExitCode.TESTS_FAILED, done.output
+    assert done.claims == {
+        **{claim.id: "certified" for claim in STAGING_ALWAYS},
+        **{claim.id: "not applicable" for claim in STAGING_NOT_MIGRATED},
+        "staging-checks": "not certified",
+        "staging-index-use": "not certified",
+        "staging-functions": "certified",
+    }
+    assert "public.idx_email_logs_client_created_at: " in done.output
+    assert "latest_emails of the largest client: no index can serve it" in done.output
+    assert [title.split()[1] for title in done.evidence if " client, " in title] == ["largest", "median", "smallest"]
+    assert "its text in the catalog" in done.evidence["validate_client_access"]["asked"]
+    assert "Traceback" not in done.output
+    assert SECRET not in done.output + done.page + json.dumps(done.report)
+    assert _state(staging.database) == before
+
+
+def _no_evidence(title: str, value: Any) -> None:
+    pass
+
+
+def _functions(staging: Staging) -> None:
+    for parameters in test_migrated.COMPARED:
+        test_migrated.test_function_agrees_with_a_straightforward_query(staging, _no_evidence, *parameters)
+
+
+def _rows(staging: Staging) -> None:
+    test_unchanged.test_rows_are_as_many_after_the_run(staging, staging.snapshot(), _no_evidence)
+
+
+def _catalog(staging: Staging) -> None:
+    test_unchanged.test_catalog_is_the_same_after_the_run(staging, staging.snapshot(), _no_evidence)
+
+
+_BROKEN: dict[str, tuple[str, str, Callable[[Staging], None], str]] = {
+    "preflight: a client_id of another type": (
+        "founding",
+        "ALTER TABLE public.products ADD client_id text",
+        lambda staging: test_not_migrated.test_preflight_finds_no_error_on_staging(staging, _no_evidence),
+        "public.products",
+    ),
+    "checks: a sale of another client than its upload": (
+        "founding-migrated",
+        f"INSERT INTO public.organizations (id, name, slug) VALUES ('{OTHER}', 'Other', 'other');"
+        f"UPDATE public.sellout_entries2 SET client_id = '{OTHER}' WHERE id = (SELECT min(id)"
+        " FROM public.sellout_entries2 WHERE upload_id IS NOT NULL)",
+        lambda staging: test_migrated.test_every_check_passes_on_staging(staging, _no_evidence),
+        "1 of the rows of public.sellout_entries2",
+    ),
+    "functions: access for everybody": (
+        "founding-migrated",
+        "CREATE OR REPLACE FUNCTION public.validate_client_access(user_id uuid, client_id uuid) RETURNS boolean"
+        " LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''"
+        " AS '#variable_conflict use_column\nBEGIN RETURN TRUE; END;'",
+        _functions,
+        "answers differ",
+    ),
+    "functions: one that cannot be read as an expression": (
+        "founding-migrated",
+        "CREATE OR REPLACE FUNCTION public.get_user_organization_id(user_id uuid) RETURNS uuid"
+        " LANGUAGE sql STABLE AS 'SELECT NULL::uuid'",
+        _functions,
+        "not Phase 1's own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _BROKEN)
+def test_what_is_broken_on_staging_fails_its_claim(site: Make, case: str) -> None:
+    """Each claim of staging fails where it does not hold, and says on what.
+
+    A check that cannot fail certifies nothing.
+    """
+    kind, breaking, test, words = _BROKEN[case]
+    staging = site(kind)
+    test(staging.look())  # the near miss: without the change it passes
+    staging.database.execute(breaking)
+    with pytest.raises(pytest.fail.Exception, match=words):
+        test(staging.look())
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "test", "words"),
+    [
+        (
+            "DELETE FROM public.email_logs WHERE id = (SELECT min(id::text)::uuid FROM public.email_logs)",
+            _rows,
+            "email_logs",
+        ),
+        ("CREATE TABLE public.left_behind ()", _catalog, "left_behind"),
+    ],
+    ids=["rows", "catalog"],
+)
+def test_a_change_during_the_run_is_noticed(
+    site: Make, meanwhile: str, test: Callable[[Staging], None], words: str
+) -> None:
+    """What comes or goes between the first look and the last one fails the claim that nothing did.
+
+    Whether the run itself or somebody else changed something could not be told from a claim that always holds.
+    """
+    made = site("founding")
+    staging = made.look()
+    test(staging)
+    made.database.execute(meanwhile)
+    with pytest.raises(pytest.fail.Exception, match=words):
+        test(staging)
+
+
+def test_a_staging_session_cannot_write(site: Make) -> None:
+    """Even as a superuser, and even before a transaction is begun, the session refuses to write.
+
+    Rights are granted by the dozen on staging; what keeps the run from using them must not depend on them.
+    """
+    made = site("founding")
+    made.database.execute(f"GRANT ALL ON public.users TO {made.reader}")
+    staging = made.look()
+    with staging.looking():
+        assert staging.rights["could write, were its sessions not read only"] == "users"
+    with pytest.raises(errors.ReadOnlySqlTransaction):
+        staging.value("DELETE FROM public.users RETURNING id")
+
+
+@pytest.mark.parametrize(
+    ("breaking", "problem", "remedy"),
+    [
+        (
+            "REVOKE SELECT ON public.uploads FROM {reader}",
+            "public.uploads",
+            "GRANT SELECT ON public.uploads TO {reader}",
+        ),
+        ("ALTER ROLE {reader} NOBYPASSRLS", "public.users", "ALTER ROLE {reader} BYPASSRLS"),
+        ("DROP TABLE public.email_logs", "public.email_logs", "--skip-table email_logs"),
+        ("DROP TABLE public.users CASCADE", "public.users", "name the application's own database"),
+        ("ALTER ROLE {reader} PASSWORD 'another'", "authentication failed", "check the user and the password"),
+        ("ALTER ROLE {reader} NOLOGIN", "not permitted to log in", "What to do"),
+    ],
+)
+def test_a_staging_that_cannot_be_looked_at_is_one_message(
+    site: Make, breaking: str, problem: str, remedy: str
+) -> None:
+    """A role without rights, and a database without the tables, are refused with what, where and what to do.
+
+    At night nobody guesses from ten failing tests that one GRANT is missing.
+    """
+    made = site("deployed")
+    made.database.execute(breaking.format(reader=made.reader))
+    with pytest.raises(pytest.UsageError) as caught:
+        made.look()
+    message = str(caught.value)
+    assert message.startswith("staging: ")
+    assert problem in message
+    assert remedy.format(reader=made.reader) in message
+    assert made.database.name in message
+    assert SECRET not in message
+    assert "\n" not in message
+
+
+def test_a_table_that_is_left_out_on_purpose_is_not_missed(site: Make) -> None:
+    """With ``--migrate-options '--skip-table email_logs'`` a database without that table is looked at.
+
+    Deployments differ, and the migration has the same option.
+    """
+    made = site("founding")
+    made.database.execute("DROP TABLE public.email_logs")
+    _, options = given(made.dsn, {}, "--skip-table email_logs")
+    staging = made.look(options)
+    assert "email_logs" not in staging.before.rows
+    assert staging.findings("preflight") == []
+
+
+def test_a_server_that_is_too_old_is_refused(site: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server older than Phase 1 can use is a usage error that names both versions.
+
+    There is no such server to be had here: this one is declared to be too old instead.
+    """
+    monkeypatch.setattr("phase_1.connection.OLDEST_MAJOR", 99)
+    with pytest.raises(pytest.UsageError, match=r"PostgreSQL \d+.*needs 99 or later.*upgrade"):
+        site("founding").look()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "environment", "options", "words"),
+    [
+        (None, {}, "", "give it with --dsn or in STAGING_DATABASE_URL"),
+        (None, {"DATABASE_URL": "postgresql://production/app"}, "", "Nothing was run"),
+        (None, {"STAGING_DATABASE_URL": f"postgresql://u:a@{SECRET}@h/d"}, "", "STAGING_DATABASE_URL is not"),
+        (f"postgresql://u:a@{SECRET}@h/d", {}, "", "--dsn is not a connection string"),
+        ("postgresql://h/d", {}, "--rollback", "those of a migration only"),
+        ("postgresql://h/d", {}, "--skip-table nothing", "there is no such name"),
+    ],
+)
+def test_a_staging_that_is_not_named_properly_is_refused(
+    dsn: str | None, environment: dict[str, str], options: str, words: str
+) -> None:
+    """Without a DSN of its own, or with one that cannot be meant, nothing is run; DATABASE_URL is not taken.
+
+    That one is production's, as often as not.
+    """
+    with pytest.raises(pytest.UsageError, match=words) as caught:
+        given(dsn, environment, options)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_staging_that_is_nowhere_is_a_usage_error_and_leaves_no_report(tmp_path: Path) -> None:
+    """A DSN to nowhere ends the run with exit code 4, one line, and neither half a report nor an old one.
+
+    An old verdict would stand for a run that has seen nothing.
+    """
+    for name in ("staging.json", "staging.html"):
+        (tmp_path / name).write_text("{}")
+    done = run(tmp_path, f"--dsn=postgresql://u:{SECRET}@127.0.0.1:{free_port()}/app")
+    assert done.exit_code == pytest.ExitCode.USAGE_ERROR
+    [line] = [line for line in done.output.splitlines() if line.strip()]
+    assert "staging: no connection to database app" in line
+    assert "What to do: check the host" in line
+    assert SECRET not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rehearsal_fails_where_the_migration_would_and_leaves_no_server(site: Make) -> None:
+    """What no check knows of, and stops the migration all the same, is found by doing it; the server is gone then.
+
+    Here it is a guard of the house against new indexes; it could be anything.
+    """
+    made = site("founding")
+    made.database.execute(
+        "CREATE FUNCTION public.forbid() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS $$BEGIN RAISE EXCEPTION 'no index without a ticket'; END$$;"
+        "CREATE EVENT TRIGGER forbid ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION public.forbid()"
+    )
+    staging, before = made.look(), children(os.getpid())
+    done = rehearse(staging, Choice("embedded", "of the test's own"), "", None)
+    assert children(os.getpid()) <= before
+    with pytest.raises(pytest.fail.Exception, match=r"the migration ended with 1: failed at .*ticket"):
+        test_not_migrated.test_rehearsal_migrates_verifies_and_goes_back(done, _no_evidence)
+    with pytest.raises(pytest.fail.Exception, match="the rehearsal failed"):
+        test_not_migrated.test_estimate_follows_from_the_rehearsal_and_the_real_sizes(staging, done, _no_evidence)
+
+
+def test_a_dump_needs_a_pg_dump_as_new_as_the_server() -> None:
+    """The pg_dump that is taken is as new as staging; for a newer server it is said what to install.
+
+    An older one refuses with a message that names no remedy.
+    """
+    assert dumper(12).startswith(str(wheel_bin_directory()))
+    with pytest.raises(CannotBeRehearsed, match=r"PostgreSQL 99.*What to do: install the client programs"):
+        dumper(99)
+
+
+def test_generated_rows_have_the_widths_shares_and_keys_that_were_asked_for(site: Make) -> None:
+    """Types of every kind are filled, foreign keys point to rows, keys are unique, and shares are about right.
+
+    An estimate from rows of another shape is one for another database.
+    """
+    database = site("founding-empty").database
+    database.execute(
+        "CREATE TYPE public.mood AS ENUM ('sad', 'glad'); CREATE DOMAIN public.code AS varchar(8);"
+        "CREATE TABLE public.parent (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);"
+        "CREATE TABLE public.child (parent_id bigint NOT NULL REFERENCES public.parent, position integer,"
+        " mood public.mood NOT NULL, code public.code, wide text NOT NULL, rare numeric(4, 2), at timestamptz NOT NULL,"
+        " on_day date, flag boolean, key uuid UNIQUE, tags text[], span int4range, facts jsonb, addr inet,"
+        " twice integer GENERATED ALWAYS AS (position * 2) STORED, PRIMARY KEY (parent_id, position))"
+    )
+    figures = {
+        ("public.child", "wide"): Figures(0.0, 101, -1),
+        ("public.child", "rare"): Figures(0.75, 8, 10),
+        ("public.child", "at"): Figures(0.0, 8, -1),
+    }
+    real = {"public.child": 1000, "public.parent": 100}
+    with closing(database.connect()) as connection:
+        made = Filler(connection, {"public.child": 500}, real, figures).fill()
+        connection.execute("CREATE TABLE public.odd (place circle NOT NULL)")
+        with pytest.raises(NoRows, match=r"public\.odd\.place: no rule makes values of type circle"):
+            Filler(connection, {"public.odd": 1}, {"public.odd": 1}, {}).fill()
+    assert made == {"public.child": 500, "public.parent": 50}
+    [row] = database.query(
+        "SELECT avg(length(wide))::integer, count(DISTINCT wide), count(rare), count(DISTINCT key), count(DISTINCT at),"
+        " count(*) FILTER (WHERE parent_id IN (SELECT id FROM public.parent)), max(length(code)) <= 8"
+        " FROM public.child"
+    )
+    width, different, not_null, keys, times, with_parent, short = row
+    assert (width, different, keys, times, with_parent, short) == (100, 500, 500, 500, 500, True)
+    assert 75 <= not_null <= 175  # a quarter of 500, give or take five standard deviations
+
+
+def test_claims_of_staging_are_asked_of_a_run_about_staging_only() -> None:
+    """No claim is in both lists, and ``-m "not staging"`` is not about staging.
+
+    Otherwise ``pytest --certify`` could never be green, or would look for a database that nobody named.
+    """
+    staging = {claim.id for claim in (*STAGING_ALWAYS, *STAGING_NOT_MIGRATED, *STAGING_MIGRATED)}
+    assert not staging & {claim.id for claim in CLAIMS}
+    expressions = {"staging": True, "staging and not slow": True, "not staging": False, "benchmark": False, "": False}
+    for expression, about in expressions.items():
+        config: Any = SimpleNamespace(option=Namespace(markexpr=expression))
+        assert staging_is_asked_for(config) is about, expression
+
+
+def test_evidence_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that fits is shown as one; what is too wide is broken into lines.
+
+    A report that wraps in the middle of a word is not read.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    assert shown([{"table": "users", "rows": 1234}, {"table": "x", "rows": 5}]).splitlines() == [
+        "table   rows",
+        "users  1,234",
+        "x          5",
+    ]
+    wide = shown([{"level": "error", "finding": "word " * 40}]).splitlines()
+    assert max(map(len, wide)) <= 80
+    assert [line[:12] for line in wide[:3]] == ["level  findi", "error  word ", "       word "]
+    assert shown([{"name": "n" * 90, "finding": "word"}]) == "n" * 80 + "\n    " + "n" * 10 + ": word"
+    assert shown({"superuser": False}) == "superuser: no"

@@ -382,6 +382,7 @@ def test_a_server_that_is_too_old_is_refused(site: Make, monkeypatch: pytest.Mon
         ("postgresql://h/d", {}, "--rollback", "those of a migration only"),
         ("postgresql://h/d", {}, "--skip-table nothing", "there is no such name"),
     ],
+    ids=["not named", "production", "ambiguous variable", "ambiguous --dsn", "rollback", "unknown table"],
 )
 def test_a_staging_that_is_not_named_properly_is_refused(
     dsn: str | None, environment: dict[str, str], options: str, words: str

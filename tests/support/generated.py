@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from hypothesis import strategies as st
@@ -42,6 +42,8 @@ WORST = (
     "e\u0301\u200f",
     "x" * 10_000,
 )
+#: An organization that may be there, and the default one where the deployment has one already.
+ACME, OWN_DEFAULT = "20000000-0000-4000-8000-000000000002", "30000000-0000-4000-8000-000000000003"
 #: No index takes more than a third of a page, and this does not compress.
 TOO_LONG = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(3_000))
 
@@ -58,18 +60,21 @@ class Column:
     key: bool
     parent: str | None
     checks: tuple[str, ...]
+    generated: bool
+    clients: tuple[str, ...]
 
     @property
-    def plainest(self) -> str:
+    def plainest(self) -> str | None:
         """A value that every row may have."""
         allowed = self.literals
         if allowed:
             return allowed[0]
         if "length" in "".join(self.checks):
             return "DE"
-        return {"text": "", "boolean": "f", "jsonb": "{}", "timestamp with time zone": "2026-01-01 00:00:00+00"}.get(
-            self.type, "1"
-        )
+        if self.name == "client_id":
+            return self.clients[0] if self.clients else None
+        plain = {"text": "", "boolean": "f", "jsonb": "{}", "text[]": "{}", "uuid": f"{1:032x}"}
+        return {**plain, "timestamp with time zone": "2026-01-01 00:00:00+00"}.get(self.type, "1")
 
     @property
     def literals(self) -> list[str]:
@@ -78,6 +83,8 @@ class Column:
 
     def values(self) -> st.SearchStrategy[str | None]:
         """Whatever the column takes."""
+        if self.name == "client_id":
+            return st.sampled_from([None, *self.clients])
         made = self._values()
         return made if self.required else st.none() | made
 
@@ -117,11 +124,13 @@ class Column:
 
 
 def read_columns(connection: Connection) -> dict[str, list[Column]]:
-    """The columns of the seven tables. Generated columns take no values, and are left out."""
+    """The columns of the seven tables, in their order; a client_id takes the organizations that are there."""
+    clients = tuple(id_ for id_, *_ in organizations(connection))
     found: dict[str, list[Column]] = {name: [] for name in NAMES}
-    for table, *column, checks in connection.execute(
+    for table, generated, *column, checks in connection.execute(
         """
-        SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef,
+        SELECT c.relname::text, a.attgenerated <> '', a.attname::text, format_type(a.atttypid, a.atttypmod),
+            a.attnotnull, a.atthasdef,
             EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisunique AND indkey[0] = a.attnum),
             EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary AND indkey[0] = a.attnum),
             (SELECT f.confrelid::regclass::text FROM pg_constraint AS f
@@ -129,13 +138,15 @@ def read_columns(connection: Connection) -> dict[str, list[Column]]:
             ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k
                   WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum])
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
-        WHERE c.oid = ANY (%s::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+        WHERE c.oid = ANY (%s::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY c.relname, a.attnum
         """,
         [[f"public.{name}" for name in NAMES]],
     ):
         name, type_, required, has_default, unique, key, parent = column
-        found[table].append(Column(name, type_, required, has_default, unique, key, parent, tuple(checks)))
+        found[table].append(
+            Column(name, type_, required, has_default, unique, key, parent, tuple(checks), generated, clients)
+        )
     return found
 
 
@@ -161,8 +172,19 @@ def rows(columns: Mapping[str, Sequence[Column]], most: int = 6) -> st.SearchStr
 
 
 def _row(table: str, columns: Sequence[Column]) -> st.SearchStrategy[Row]:
-    free = {each.name: each.values() for each in columns if not each.key}
+    free = {each.name: each.values() for each in columns if not each.key and not each.generated}
     return st.fixed_dictionaries({}, optional=free).map(partial(Row, table))
+
+
+def plain_rows(columns: Mapping[str, Sequence[Column]]) -> list[Row]:
+    """Rows of each table: five with NULL wherever that is allowed, and one without any."""
+    made = []
+    for table in NAMES:
+        full = {each.name: each.plainest for each in columns[table] if not each.key and not each.generated}
+        if "upload_id" in full:
+            full["upload_id"] = f"{6 if full.get('client_id') else 1:032x}"  # one of the same client
+        made += [*[Row(table)] * 5, Row(table, full)]
+    return made
 
 
 def load(connection: Connection, columns: Mapping[str, Sequence[Column]], drawn: Sequence[Row]) -> None:
@@ -173,11 +195,18 @@ def load(connection: Connection, columns: Mapping[str, Sequence[Column]], drawn:
         mine = [row for row in drawn if row.table == table]
         if not mine:
             continue
-        names = ", ".join(f'"{each.name}"' for each in columns[table])
+        taken = [each for each in columns[table] if not each.generated]
+        names = ", ".join(f'"{each.name}"' for each in taken)
         with connection.cursor().copy(f"COPY public.{table} ({names}) FROM STDIN".encode()) as copy:
             for number, row in enumerate(mine, start=1):
-                copy.write_row([_value(each, row, number, count) for each in columns[table]])
+                copy.write_row([_value(each, row, number, count) for each in taken])
     connection.execute("RESET session_replication_role")
+
+
+def empty(connection: Connection) -> None:
+    """Deletes every row of the seven tables, without a trigger or a foreign key in between."""
+    deletes = "; ".join(f"DELETE FROM public.{name}" for name in NAMES)
+    connection.execute(f"SET session_replication_role = replica; {deletes}; RESET session_replication_role".encode())
 
 
 def _value(column: Column, row: Row, number: int, count: Mapping[str, int]) -> str | None:
@@ -187,21 +216,45 @@ def _value(column: Column, row: Row, number: int, count: Mapping[str, int]) -> s
     parent = (column.parent or "").removeprefix("public.")
     if parent in count:
         # Whatever was drawn says which of the parents it is; without any there is none.
-        return None if value is None or not count[parent] else _key(column, 1 + sum(map(ord, value)) % count[parent])
+        return (
+            None if value is None or not count[parent] else _key(column, 1 + (sum(map(ord, value)) - 1) % count[parent])
+        )
     return f"{number}{value}" if column.unique and value is not None else value
 
 
 def _key(column: Column, number: int) -> str:
+    if column.type == "text":
+        return f"{WORST[number % len(WORST)]}{number}"
     return f"{number:032x}" if column.type == "uuid" else str(number)
 
 
-def contents(connection: Connection) -> list[tuple[Any, ...]]:
-    """Every row of the seven tables without its client: its place, the transaction that wrote it, its values."""
+def organizations(connection: Connection) -> list[tuple[str, str, str]]:
+    """The id, the slug and the whole of each organization; none where there is no such table."""
+    if connection.execute("SELECT to_regclass('public.organizations')").fetchall() == [(None,)]:
+        return []
+    return connection.execute("SELECT id::text, slug, o::text FROM public.organizations AS o ORDER BY 1").fetchall()
+
+
+class Stored(NamedTuple):
+    """A row as it is stored: its client apart from its other values, its place, and who wrote it there."""
+
+    table: str
+    values: str
+    client: str | None
+    ctid: str
+    xmin: str
+
+
+def contents(connection: Connection, columns: Mapping[str, Sequence[Column]]) -> list[Stored]:
+    """Every row of the seven tables; ``columns`` are those that have to be there."""
     each = (
-        f"SELECT '{table}', t.ctid::text, t.xmin::text, (to_jsonb(t) - 'client_id')::text FROM public.{table} AS t"
+        f"SELECT '{table}', ROW({names})::text, to_jsonb(t) ->> 'client_id', t.ctid::text, t.xmin::text"
+        f" FROM public.{table} AS t"
         for table in NAMES
+        for names in [", ".join(f't."{each.name}"' for each in columns[table] if each.name != "client_id")]
     )
-    return sorted(connection.execute(" UNION ALL ".join(each).encode()))
+    found = connection.execute(" UNION ALL ".join(each).encode()).fetchall()
+    return sorted((Stored(*row) for row in found), key=lambda row: (row.table, row.values))
 
 
 @dataclass(frozen=True, repr=False)
@@ -226,24 +279,27 @@ class Difference:
         printer.text(self.name)
 
 
-# PostgreSQL 12 has gen_random_uuid() from pgcrypto only, wherever that is.
-_ORGANIZATIONS = """
+# PostgreSQL 12 has gen_random_uuid() from pgcrypto only, wherever that is. Several differences may ask for it.
+_ORGANIZATIONS = f"""
     SET search_path = public, extensions;
-    CREATE TABLE public.organizations (
+    CREATE TABLE IF NOT EXISTS public.organizations (
         id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text NOT NULL UNIQUE, slug text NOT NULL UNIQUE,
-        settings jsonb DEFAULT '{}', is_active boolean DEFAULT true,
+        settings jsonb DEFAULT '{{}}', is_active boolean DEFAULT true,
         created_at timestamp with time zone DEFAULT now(), updated_at timestamp with time zone DEFAULT now());
     ALTER TABLE public.organizations OWNER TO app_owner;
-    INSERT INTO public.organizations (id, name, slug) VALUES ('20000000-0000-4000-8000-000000000002', 'Acme', 'acme');
-"""
-_CLOSED = """
+    INSERT INTO public.organizations (id, name, slug) VALUES ('{ACME}', 'Acme', 'acme') ON CONFLICT DO NOTHING;
     RESET search_path;
+"""
+_CLOSED = (
+    _ORGANIZATIONS
+    + """
     ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
+    DROP POLICY IF EXISTS phase_1_denied ON public.organizations;
     CREATE POLICY phase_1_denied ON public.organizations
         AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
     REVOKE ALL ON public.organizations FROM PUBLIC, anon, authenticated;
 """
-_ACME = "20000000-0000-4000-8000-000000000002"
+)
 
 #: What deployments do differently; each goes with each unless it ``excludes`` it.
 DIFFERENCES = (
@@ -265,22 +321,38 @@ DIFFERENCES = (
     Difference("numbers for ids", "ALTER TABLE public.email_logs DROP COLUMN id;"
                "ALTER TABLE public.email_logs ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
     Difference("no key", "ALTER TABLE public.transform_logs DROP CONSTRAINT transform_logs_pkey"),
-    Difference("organizations of its own", _ORGANIZATIONS + _CLOSED),
+    Difference("texts for ids", "ALTER TABLE public.processing_logs DROP COLUMN id;"
+               "ALTER TABLE public.processing_logs ADD id text PRIMARY KEY"),
+    Difference("organizations of its own", _CLOSED),
+    Difference("a default organization of its own", _CLOSED + "INSERT INTO public.organizations (id, name, slug)"
+               f" VALUES ('{OWN_DEFAULT}', 'House', 'default-org')"),
     Difference("organizations that are open", _ORGANIZATIONS, refused="new_tables_have_row_security",
-               excludes=("organizations of its own",)),
-    Difference("a client_id part filled", _ORGANIZATIONS + _CLOSED + "ALTER TABLE public.uploads ADD client_id uuid",
-               after=f"UPDATE public.uploads SET client_id = '{_ACME}' WHERE filename = ''",
-               excludes=("organizations of its own", "organizations that are open")),
-    Difference("a client_id that is empty", "ALTER TABLE public.products ADD client_id uuid"),
+               excludes=("organizations of its own", "a default organization of its own",
+                         "a client_id on uploads", "a client_id on most tables")),
+    # Not on sellout_entries2: the deployed application's trigger changes a row that is filled, as preflight warns.
+    Difference("a client_id on most tables", _CLOSED + "".join(
+               f"ALTER TABLE public.{name} ADD client_id uuid;" for name in NAMES if name != "sellout_entries2"),
+               excludes=("a client_id without organizations", "a client_id as text",
+                         "a client_id that points nowhere", "triggers that refuse")),
+    Difference("a client_id on uploads", _CLOSED + "ALTER TABLE public.uploads ADD client_id uuid",
+               excludes=("a client_id on most tables",)),
+    Difference("a client_id without organizations", "ALTER TABLE public.products ADD client_id uuid"),
+    Difference("a sale of another client's upload", _CLOSED + "ALTER TABLE public.uploads ADD client_id uuid",
+               after=f"INSERT INTO public.uploads (id, filename, client_id) VALUES ('{ACME}', 'theirs', '{ACME}');"
+               "INSERT INTO public.sellout_entries2 (id, upload_id, year, month, quantity)"
+               f" VALUES (2000, '{ACME}', 1, 1, 1)",
+               refused="rows_agree_with_their_parent",
+               excludes=("a client_id on uploads", "a client_id on most tables", "organizations that are open",
+                         "no reseller", "no reseller, left out")),
     Difference("a client_id as text", "ALTER TABLE public.email_logs ADD client_id text",
                refused="client_id_is_a_plain_uuid"),
     Difference("a client_id that points nowhere", "ALTER TABLE public.transform_logs ADD client_id uuid;"
                "INSERT INTO public.transform_logs (transformation, client_id) VALUES ('lost', md5('nowhere')::uuid)",
                refused="client_id_points_to_organizations"),
-    Difference("an invalid index of ours", "ALTER TABLE public.products ADD client_id uuid;"
+    Difference("an invalid index of ours", "ALTER TABLE public.products ADD IF NOT EXISTS client_id uuid;"
                "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);"
                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.idx_products_client_ean'::regclass",
-               excludes=("a client_id that is empty", "an index of our name"),
+               excludes=("an index of our name",),
                # It served nobody, and nobody would want it back.
                not_restored=("index public.idx_products_client_ean: is there in the first only",)),
     Difference("an index of our name", "CREATE INDEX idx_products_client_ean ON public.products (ean)",
@@ -316,6 +388,20 @@ def schemas(variant: str) -> st.SearchStrategy[list[Difference]]:
     possible = [each for each in DIFFERENCES if each.variant in ("", variant)]
     drawn = st.lists(st.sampled_from(possible), max_size=3, unique=True)
     return drawn.map(lambda them: sorted(them, key=possible.index)).filter(_go_together)
+
+
+def all_schemas(variant: str) -> list[list[Difference]]:
+    """Every difference once, as many together as go together: those that are migrated, and those that are refused."""
+    groups: list[list[Difference]] = []
+    for each in DIFFERENCES:
+        if each.variant in ("", variant):
+            alike = (group for group in groups if bool(group[0].refused) == bool(each.refused))
+            group = next((group for group in alike if _go_together([*group, each])), None)
+            if group is None:
+                groups.append([each])
+            else:
+                group.append(each)
+    return groups
 
 
 def _go_together(drawn: Sequence[Difference]) -> bool:

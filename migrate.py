@@ -11,8 +11,10 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import psycopg
 
+from phase_1 import certificate as gate
 from phase_1 import plan as plans
 from phase_1.apply import Sessions, run
+from phase_1.certificate import Certificate
 from phase_1.connection import redact, where
 from phase_1.console import Console
 from phase_1.found import Found, begin_reading, inspect
@@ -57,6 +59,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _act(dsn: str, options: Options, console: Console) -> int:
+    certificate = _certificate(options, console)
     sessions = Sessions(dsn)
     try:
         if options.action == "verify":
@@ -64,22 +67,35 @@ def _act(dsn: str, options: Options, console: Console) -> int:
         if options.action == "status":
             return _status(sessions, options, console)
         if options.dry_run:
-            return _stages(sessions, options, console)
+            return _stages(sessions, options, console, certificate)
         with sessions.alone():
-            return _stages(sessions, options, console)
+            return _stages(sessions, options, console, certificate)
     finally:
         sessions.close()
 
 
-def _stages(sessions: Sessions, options: Options, console: Console) -> int:
+def _certificate(options: Options, console: Console) -> Optional[Certificate]:
+    """The certificate that was asked for, if it certifies these files; asked before anything is connected to."""
+    if options.certificate is None:
+        return None
+    key = gate.trusted_key(options.trusted_key) if options.trusted_key else None
+    certificate = gate.read(options.certificate, key)
+    gate.require(certificate)
+    if not certificate.trusted:
+        state = "signed, but nobody asked by whom: give --trusted-key" if certificate.signed else "UNSIGNED"
+        console.say(f"note: the certificate is {state}.", "yellow")
+    return certificate
+
+
+def _stages(sessions: Sessions, options: Options, console: Console, certificate: Optional[Certificate]) -> int:
     """A migration or a rollback, from what is there to the checks afterwards."""
-    found, findings, plan, lost = _look(sessions, options)
+    found, findings, plan, lost = _look(sessions, options, certificate)
     console.found(found)
     console.findings(findings, to_error=True)
     if any(finding.level == ERROR for finding in findings):
         console.complain("refused: the errors above come first. Nothing was touched.")
         return REFUSED
-    if not plan.steps:
+    if not plan.transactions:
         console.say("Nothing to do: " + _nothing_to_do(options), "bold green")
         if options.dry_run:
             console.script(plan.script())
@@ -109,7 +125,9 @@ def _stages(sessions: Sessions, options: Options, console: Console) -> int:
     return _afterwards(sessions, options, console)
 
 
-def _look(sessions: Sessions, options: Options) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
+def _look(
+    sessions: Sessions, options: Options, certificate: Optional[Certificate] = None
+) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
     """What is there, what speaks against the run, what is missing, and what a rollback would lose."""
     findings = pooler(sessions.work, sessions.control)
     control = sessions.control
@@ -118,6 +136,8 @@ def _look(sessions: Sessions, options: Options) -> Tuple[Found, List[Finding], P
     try:
         found = inspect(control, options)
         findings += ask(control, found, stage)
+        if certificate:
+            findings += gate.compare(control, certificate, options)
         if any(finding.level == ERROR for finding in findings):
             return found, findings, Plan(options.action, found, (), 0, ()), []
         make = plans.rollback if options.action == "rollback" else plans.migration

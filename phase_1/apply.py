@@ -17,9 +17,9 @@ from psycopg import errors, pq
 
 from phase_1 import journal
 from phase_1.connection import close, connect, hidden, redact
-from phase_1.found import ADVISORY_LOCK
+from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
-from phase_1.plan import Plan, Step, Transaction
+from phase_1.plan import Plan, Step, Transaction, drops_the_log
 from phase_1.problems import FAILED, STOPPED, AnotherRunner, ConnectionProblem, Problem
 
 #: What means that somebody else holds a lock; everything else is not tried again.
@@ -73,8 +73,8 @@ class Failed(Problem):
             )
         if self.verdict == UNKNOWN:
             return (
-                "The server cannot be reached, so whether the last COMMIT got through is unknown. What to do: once it "
-                "is back, migrate.py --status says."
+                "The server cannot be reached, or is still at what it was sent last, so whether that got through is "
+                "unknown. What to do: once it is back and done with it, migrate.py --status says."
             )
         if self.online:
             return (
@@ -165,20 +165,25 @@ class Sessions:
         return bool(row and row[0])
 
     def log(self, operation: str, status: str, details: Mapping[str, Any]) -> bool:
-        """Writes an entry over the control session; False if the server stays away."""
-        control = self.usable_control()
-        if control is None:
-            return False
-        try:
-            control.execute("SET lock_timeout = '5s'")
-            control.execute(journal.entry(operation, status, hidden(details, lambda text: redact(text, self.dsn))))
-        except psycopg.Error:
-            return False
-        finally:
-            # Also where the log is locked; a session that broke has no settings any more.
-            with suppress(psycopg.Error):
-                control.execute("RESET lock_timeout")
-        return True
+        """Writes an entry over the control session; False if the log is locked, or the server stays away."""
+        for _ in range(2):
+            control = self.usable_control()
+            if control is None:
+                return False
+            try:
+                control.execute("SET lock_timeout = '5s'")
+                control.execute(journal.entry(operation, status, hidden(details, lambda text: redact(text, self.dsn))))
+            except psycopg.Error:
+                # Once more where it was the session that broke; an entry that is there twice says nothing else.
+                if not control.broken:
+                    return False
+            else:
+                return True
+            finally:
+                # Also where the log is locked; a session that broke has no settings any more.
+                with suppress(psycopg.Error):
+                    control.execute("RESET lock_timeout")
+        return False
 
 
 def _holder(connection: psycopg.Connection[Any]) -> str:
@@ -246,6 +251,7 @@ class _Attempt:
 
     def __init__(self) -> None:
         self.label = ""
+        self.pid = 0
         self.noted: Optional[Noted] = None
         self.committing = False
 
@@ -318,13 +324,12 @@ class _Run:
             self._log_start()
         if transaction.concurrent:
             for step in transaction.steps:
-                # No transaction ties the index to its entry: from here on it is ours, done or not.
-                self._sessions.log(step.label, "started", {**step.details, "outside_transaction": True})
+                self._log_concurrent(step)
         attempt = _Attempt()
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
-            raise self._failed(self._failure(session, error, attempt)) from error
+            raise self._failed(self._failure(session, error, attempt, transaction)) from error
 
     def _side_by_side(self, transactions: Sequence[Transaction]) -> None:
         """Builds the indexes of different tables over several sessions; notes them over the first one."""
@@ -334,7 +339,7 @@ class _Run:
         for build in builds:
             by_table.setdefault(build.steps[0].table, []).append(build)
         largest_first = sorted(by_table.values(), key=self._rows, reverse=True)
-        sessions = [connect(self._sessions.dsn) for _ in range(min(self._options.jobs, len(by_table)))]
+        sessions = self._builders(min(self._options.jobs, len(by_table)), largest_first[0][0].steps[0].label)
         idle = list(sessions)
         failures: List[BaseException] = []
 
@@ -369,6 +374,17 @@ class _Run:
         finally:
             for session in sessions:
                 close(session)
+
+    def _builders(self, wanted: int, label: str) -> List[psycopg.Connection[Any]]:
+        """So many sessions, or as many as the server has to spare."""
+        sessions: List[psycopg.Connection[Any]] = []
+        try:
+            while len(sessions) < wanted:
+                sessions.append(connect(self._sessions.dsn))
+        except ConnectionProblem as problem:
+            if not sessions:
+                raise self._failed(Failed(label, str(problem))) from problem
+        return sessions
 
     def _rows(self, queue: Sequence[Transaction]) -> int:
         table = self._plan.found.table(queue[0].steps[0].table or "")
@@ -407,6 +423,7 @@ class _Run:
     def _attempt(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
         steps = {step.label: step for step in transaction.steps}
         attempt.label, attempt.noted, attempt.committing = "", None, False
+        attempt.pid = session.info.backend_pid
         for statement in transaction.statements:
             if statement.step is not None and statement.step != attempt.label:
                 attempt.label = statement.step
@@ -449,6 +466,16 @@ class _Run:
             for name in sorted(self._options.skipped_tables | self._options.skipped_indexes):
                 self._sessions.log(name, "skipped", {"reason": "left out on purpose"})
 
+    def _log_concurrent(self, step: Step) -> None:
+        """Notes that a step outside of a transaction begins: from here on its index is ours, done or not.
+
+        Without the entry a rollback would leave the index there.
+        """
+        deadline = time.monotonic() + self._options.give_up_after / 1000
+        while not self._sessions.log(step.label, "started", {**step.details, "outside_transaction": True}):
+            if time.monotonic() > deadline:
+                raise self._failed(Failed(step.label, "migration_log cannot be written to"))
+
     def _failed(self, failed: Failed) -> Failed:
         """The failure with its entries in the log: one for the step, one for the run."""
         failed.online = self._options.online and self._started
@@ -462,13 +489,20 @@ class _Run:
         failed.logged = failed.logged and self._sessions.log(operation, "failed", {**details, "step": failed.label})
         return failed
 
-    def _failure(self, session: psycopg.Connection[Any], error: BaseException, attempt: _Attempt) -> Failed:
+    def _failure(
+        self, session: psycopg.Connection[Any], error: BaseException, attempt: _Attempt, transaction: Transaction
+    ) -> Failed:
         """What failed, and what the server says became of it."""
         message, sqlstate = "interrupted from the keyboard", ""
         if isinstance(error, psycopg.Error):
             message, sqlstate = error.__dict__.get("given_up", _in_words(error)), error.sqlstate or ""
         verdict = ROLLED_BACK
-        if session.broken or attempt.committing:
+        dropped = next((step for step in transaction.steps if drops_the_log(step)), None)
+        # Of these no entry can tell: an index is tied to none, and with the log each of them goes.
+        untold = transaction.steps[0] if transaction.concurrent else dropped
+        if session.broken and untold is not None:
+            verdict = _verdict_of_step(untold, self._plan.found, attempt.pid, self._sessions)
+        elif session.broken or attempt.committing:
             verdict = _verdict(attempt.noted, self._sessions)
         return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)
 
@@ -487,7 +521,9 @@ def _verdict(noted: Optional[Noted], sessions: Sessions) -> str:
     """What became of a transaction whose session broke, read from the server.
 
     Without an entry in the log nothing can have been committed. With one, the entry is there if and only
-    if the transaction was committed, as soon as it is no longer in progress.
+    if the transaction was committed, as soon as it is no longer in progress. More than that its id does not
+    tell: a server that was killed before anything of the transaction was on disk gives out the same id again,
+    and says of it what became of somebody else's.
     """
     deadline = time.monotonic() + RECONNECT_SECONDS
     while time.monotonic() < deadline:
@@ -497,25 +533,41 @@ def _verdict(noted: Optional[Noted], sessions: Sessions) -> str:
         if noted is None:
             return ROLLED_BACK
         try:
-            status = _transaction_status(control, noted.transaction)
-            if status == "in progress":
+            if _is_in_progress(control, noted.transaction):
                 time.sleep(LOOK_SECONDS)
                 continue
-            if status == "committed" or _is_logged(control, noted.entry):
-                return COMMITTED
+            return COMMITTED if _is_logged(control, noted.entry) else ROLLED_BACK
         except psycopg.OperationalError:
             continue
-        return ROLLED_BACK
     return UNKNOWN
 
 
-def _transaction_status(connection: psycopg.Connection[Any], transaction: int) -> str:
+def _verdict_of_step(step: Step, found: Found, pid: int, sessions: Sessions) -> str:
+    """What became of a statement outside of a transaction: what the step itself asks, once nobody works on it."""
+    deadline = time.monotonic() + RECONNECT_SECONDS
+    while time.monotonic() < deadline:
+        control = sessions.usable_control(deadline - time.monotonic())
+        if control is None:
+            return UNKNOWN
+        try:
+            # A server process that has lost its client goes on until it notices.
+            if control.execute("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
+                time.sleep(LOOK_SECONDS)
+                continue
+            row = control.execute(step.section.render_header("done", found.values(**step.values))).fetchone()
+        except psycopg.OperationalError:
+            continue
+        return COMMITTED if row and row[0] else ROLLED_BACK
+    return UNKNOWN
+
+
+def _is_in_progress(connection: psycopg.Connection[Any], transaction: int) -> bool:
     try:
         row = connection.execute("SELECT pg_catalog.txid_status(%s)", [transaction]).fetchone()
     except errors.InvalidParameterValue:
         # After a failover to a standby that never heard of it the id is "in the future".
-        return "unknown here"
-    return str(row[0]) if row else ""
+        return False
+    return row is not None and row[0] == "in progress"
 
 
 def _is_logged(connection: psycopg.Connection[Any], entry: int) -> bool:

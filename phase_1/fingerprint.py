@@ -65,25 +65,29 @@ def sha256(found: Fingerprint) -> str:
     return hashlib.sha256(canonical(found).encode()).hexdigest()
 
 
-def difference(first: Fingerprint, second: Fingerprint) -> List[str]:
-    """A line for each object and property that differs; what is in an object that is not there goes unsaid."""
+def difference(first: Fingerprint, second: Fingerprint, names: Tuple[str, str] = ("first", "second")) -> List[str]:
+    """A line for each object and property that differs; what is in an object that is not there goes unsaid.
+
+    ``names`` are what the lines call the two.
+    """
     lines: List[str] = []
     for name in sorted({*first, *second}):
         if name not in first or name not in second:
-            here, where = (first, "first") if name in first else (second, "second")
+            here, where = (first, names[0]) if name in first else (second, names[1])
             there = second if here is first else first
             parent = name.partition(": ")[0]
             if parent == name or parent in there or parent not in here:
                 lines.append(f"{name}: is there in the {where} only")
         else:
-            lines += _differing(name, first[name], second[name])
+            lines += _differing(name, first[name], second[name], names)
     return lines
 
 
-def _differing(name: str, one: Dict[str, Any], other: Dict[str, Any]) -> Iterator[str]:
+def _differing(name: str, one: Dict[str, Any], other: Dict[str, Any], names: Tuple[str, str]) -> Iterator[str]:
+    here, there = names
     for key in sorted({*one, *other}):
         if one.get(key) != other.get(key):
-            yield f"{name}: {key} is {_shown(one.get(key))} in the first, {_shown(other.get(key))} in the second"
+            yield f"{name}: {key} is {_shown(one.get(key))} in the {here}, {_shown(other.get(key))} in the {there}"
 
 
 def _shown(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
+from zlib import crc32
 
 import psycopg
 
@@ -33,8 +34,22 @@ ADVISORY_LOCK = 0x5068_0001
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's)."""
+
+    name: str
+    row_security: bool
+    indexes: Tuple[Tuple[str, str], ...]
+
+    def index(self, of_table: Index) -> str:
+        """What the partition's part of an index is called: as it is there, or as it is to be."""
+        there = (name for name, parent in self.indexes if parent == of_table.name)
+        return next(there, _short(replace(of_table, table=self.name).name))
+
+
+@dataclass(frozen=True)
 class FoundTable:
-    """A tenant table that is there. ``rows`` is the planner's estimate."""
+    """A tenant table that is there. ``rows`` is the planner's estimate; sizes are those of its partitions too."""
 
     name: str
     rows: int
@@ -49,6 +64,8 @@ class FoundTable:
     key: Optional[str]
     columns: FrozenSet[str]
     text_columns: FrozenSet[str]
+    partitioned: bool
+    partitions: Tuple[Partition, ...]
 
     @property
     def qualified(self) -> str:
@@ -76,6 +93,7 @@ class Found:
     connection_check: bool
     phase_2: bool
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    unfinished: str = ""
 
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
@@ -89,7 +107,7 @@ class Found:
         """The columns of an index with their orders, by the names that the catalog has."""
         table = self.table(index.table)
         yield "client_id", ""
-        for column in index.columns:
+        for column in index.key:
             name, _, order = column.partition(" ")
             if name == TIME and table is not None and table.time_column is not None:
                 name = table.time_column
@@ -134,6 +152,17 @@ class Found:
                 [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
             ),
             "tables_found": rows([(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3),
+            "partitions": rows(
+                [
+                    tuple(text(str(part[key])) for key in ("table", "tenant_table", "foreign_key"))
+                    for table in self.tables
+                    for part in self.below({"table": table.name})
+                ],
+                3,
+            ),
+            "partition_indexes": rows(
+                [(text(str(part["index"])),) for part in self.targets("index of a partition")], 1
+            ),
             "indexes_wanted": rows(
                 [
                     (
@@ -162,7 +191,8 @@ class Found:
     def _had_client_id(self, name: str) -> bool:
         """Whether the table has a client_id that is not (yet) the work of Phase 1."""
         table = self.table(name)
-        return table is not None and table.client_id and f"add_client_id_foreign_key({name})" not in self.standing
+        tied = f"add_{'partitioned' if table and table.partitioned else 'client_id'}_foreign_key({name})"
+        return table is not None and table.client_id and tied not in self.standing
 
     def _client(self, alias: str, name: str) -> str:
         """The client that a row will have, as SQL."""
@@ -176,8 +206,8 @@ class Found:
             yield {}
         elif each == "organizations":
             yield from [{}] if self.organizations else []
-        elif each == "index":
-            yield from self._each_index()
+        elif each in _INDEXES:
+            yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
         elif each == "indexed text":
             yield from self._each_indexed_text()
         elif each == "child with client_id":
@@ -187,23 +217,46 @@ class Found:
         else:
             for table in self.tables:
                 if self._is(table, each):
-                    yield {
-                        "table": table.name,
-                        "foreign_key": f"{table.name}_client_id_fkey",
-                        "time_column": table.time_column or TIME,
-                    }
+                    yield self._of(table)
+                if each in _PARTITIONS_TOO:
+                    for partition in table.partitions:
+                        if each != "table with row security" or (partition.row_security and self.api_roles):
+                            yield {**self._of(table), **_part(table, partition)}
 
-    def _each_index(self) -> Iterator[Dict[str, Value]]:
+    def below(self, values: Dict[str, Value]) -> Iterator[Dict[str, Value]]:
+        """The same for each partition of the table or of the index that the placeholders name."""
+        table = self.table(str(values.get("table", "")))
+        if table is None:
+            return
+        for partition in table.partitions:
+            below = {**values, **_part(table, partition)}
+            for index in (index for index in self.indexes if index.name == values.get("index")):
+                below["index"] = partition.index(index)
+            yield below
+
+    def _of(self, table: FoundTable) -> Dict[str, Value]:
+        return {
+            "table": table.name,
+            "foreign_key": f"{table.name}_client_id_fkey",
+            "time_column": table.time_column or TIME,
+        }
+
+    def _each_index(self) -> Iterator[Tuple[str, Dict[str, Value]]]:
+        """The indexes: of a table, of a partitioned one, and those of its partitions, which belong to it."""
         for index in self.indexes:
-            yield {
+            table = self.table(index.table)
+            values: Dict[str, Value] = {
                 "table": index.table,
                 "index": index.name,
                 "columns": ", ".join(self.columns(index)),
                 "where": f"WHERE {index.where}" if index.where else "",
             }
+            yield "partitioned" if table and table.partitioned else "table", values
+            for below in self.below(values):
+                yield "partition", {**below, "whole_index": index.name}
 
     def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
-        for name, column in sorted({(index.table, column) for index in self.indexes for column in index.columns}):
+        for name, column in sorted({(index.table, column) for index in self.indexes for column in index.key}):
             table = self.table(name)
             if table is not None and column in table.text_columns:
                 yield {"table": name, "column": column}
@@ -223,11 +276,39 @@ class Found:
         """Whether a section with that ``each`` is run for the table."""
         return {
             "table": True,
+            "table or partition": True,
+            "ordinary table or partition": not table.partitioned,
+            "partitioned table": table.partitioned,
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
             "table with row security": table.row_security and bool(self.api_roles),
         }[each]
+
+
+#: The indexes that a section is run for.
+_INDEXES = {
+    "index": ("table", "partition"),
+    "index of a partitioned table": ("partitioned",),
+    "index of a partition": ("partition",),
+}
+#: What is done to each partition for itself; anything else PostgreSQL does to them with their table.
+_PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table with row security")
+
+
+def _part(table: FoundTable, partition: Partition) -> Dict[str, Value]:
+    return {
+        "table": partition.name,
+        "foreign_key": _short(f"{partition.name}_client_id_fkey"),
+        "tenant_table": table.name,
+    }
+
+
+def _short(name: str) -> str:
+    """A name of at most 63 bytes, which is where PostgreSQL would cut it, and two might become one."""
+    if len(name.encode()) <= 63:
+        return name
+    return f"{name.encode()[:54].decode(errors='ignore')}_{crc32(name.encode()):08x}"
 
 
 def text(value: Optional[str]) -> str:
@@ -270,7 +351,7 @@ def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> Non
 def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
     _require_readable(connection)
-    done = journal.standing(connection)
+    standing, unfinished = journal.read(connection)
     tables = tuple(_tables(connection, options))
     names = {table.name for table in tables}
     indexes = tuple(
@@ -326,7 +407,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             " AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
             " LIKE '%client_id%')",
         ),
-        standing=done,
+        standing=standing,
+        unfinished=unfinished,
     )
 
 
@@ -370,7 +452,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
     found = {
         name: rest
         for name, *rest in connection.execute(
-            "SELECT wanted.name, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid),"
+            "SELECT wanted.name, size.rows, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
             " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
@@ -379,9 +461,27 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
             "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
-            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype))"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype)),"
+            " c.relkind = 'p', ARRAY("
+            "     SELECT jsonb_build_array(p.relname, p.relrowsecurity, ARRAY("
+            "         SELECT jsonb_build_array(own.relname, whole.relname)"
+            "         FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid"
+            "         JOIN pg_catalog.pg_class AS own ON own.oid = h.inhrelid"
+            "         JOIN pg_catalog.pg_class AS whole ON whole.oid = h.inhparent"
+            "         WHERE i.indrelid = p.oid ORDER BY own.relname))"
+            "     FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_class AS p ON p.oid = h.inhrelid"
+            "     WHERE h.inhparent = c.oid ORDER BY p.relname)"
             " FROM unnest(%s::text[]) AS wanted (name)"
-            " JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || wanted.name) AND c.relkind = 'r'"
+            " JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)"
+            " AND c.relkind IN ('r', 'p')"
+            " CROSS JOIN LATERAL ("
+            "     SELECT coalesce(sum(greatest(p.reltuples, 0)), 0)::bigint,"
+            "         coalesce(sum(pg_table_size(p.oid)), 0)::bigint,"
+            "         coalesce(sum(pg_indexes_size(p.oid)), 0)::bigint"
+            "     FROM pg_catalog.pg_class AS p"
+            "     WHERE p.relkind = 'r' AND (p.oid = c.oid"
+            "         OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))"
+            " ) AS size (rows, bytes, index_bytes)"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
             " AND a.atttypid = 'uuid'::regtype"
@@ -392,7 +492,9 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
     for table in TABLES:
         if table.name not in found:
             continue
-        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key, texts = found[table.name]
+        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key, texts, *parts = found[
+            table.name
+        ]
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         yield FoundTable(
             name=table.name,
@@ -408,6 +510,11 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             key=key,
             columns=frozenset(columns),
             text_columns=frozenset(texts),
+            partitioned=parts[0],
+            partitions=tuple(
+                Partition(name, own_security, tuple((own, whole) for own, whole in indexes))
+                for name, own_security, indexes in parts[1]
+            ),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 import psycopg
 
@@ -12,36 +12,47 @@ from phase_1.scripts import literal
 PHASE = "phase_1"
 
 
-def standing(connection: psycopg.Connection[Any]) -> Dict[str, Dict[str, Any]]:
-    """What Phase 1 did and has not undone since: the details of each operation, by its label.
+#: The runs as a whole; every other operation is a step.
+_RUNS = ("migrate", "rollback")
 
-    Empty when there is no log, or one of another shape (which preflight tells). An index that was built
-    CONCURRENTLY counts from the moment the build started, since no transaction ties it to its entry.
+
+def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
+    """What Phase 1 did and has not undone since, and the run that was begun last, if it was not completed.
+
+    The first are the details of each step, by its label; the second is "" where there is none. Both are empty
+    when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
+    counts from the moment the build started, since no transaction ties it to its entry.
     """
-    readable = connection.execute(
+    standing: Dict[str, Dict[str, Any]] = {}
+    unfinished = ""
+    if not _is_readable(connection):
+        return standing, unfinished
+    for operation, status, details in connection.execute(
+        "SELECT operation, status, details FROM public.migration_log"
+        " WHERE phase = %s AND (status = 'completed' OR operation = ANY (%s)"
+        " OR status = 'started' AND details ? 'outside_transaction') ORDER BY id",
+        [PHASE, list(_RUNS)],
+    ):
+        if operation in _RUNS:
+            unfinished = "" if status == "completed" else operation
+            if (operation, status) == ("rollback", "completed"):
+                standing.clear()
+        elif "undoes" in details:
+            if status == "completed":
+                for label in details["undoes"]:
+                    standing.pop(label, None)
+        elif status == "completed" or operation not in standing:
+            standing[operation] = details
+    return standing, unfinished
+
+
+def _is_readable(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute(
         "SELECT count(*) = 5 FROM pg_catalog.pg_attribute"
         " WHERE attrelid = to_regclass('public.migration_log')"
         " AND attname IN ('id', 'phase', 'operation', 'status', 'details')"
     ).fetchone()
-    done: Dict[str, Dict[str, Any]] = {}
-    if readable is None or not readable[0]:
-        return done
-    for operation, status, details in connection.execute(
-        "SELECT operation, status, details FROM public.migration_log"
-        " WHERE phase = %s AND (status = 'completed' OR status = 'started' AND details ? 'outside_transaction')"
-        " ORDER BY id",
-        [PHASE],
-    ):
-        if "undoes" in details:
-            if status == "completed":
-                for label in details["undoes"]:
-                    done.pop(label, None)
-        elif operation == "rollback":
-            done.clear()
-        elif (operation != "migrate" and status == "completed") or operation not in done:
-            done[operation] = details
-    done.pop("migrate", None)
-    return done
+    return bool(row and row[0])
 
 
 def entry(operation: str, status: str, details: Mapping[str, Any]) -> str:

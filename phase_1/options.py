@@ -44,6 +44,9 @@ class Options:
     grantees: Tuple[str, ...] = ()
     purge_log: bool = False
     json: bool = False
+    certificate: Optional[str] = None
+    trusted_key: Optional[str] = None
+    strict: bool = False
 
     @property
     def mode(self) -> str:
@@ -117,6 +120,15 @@ def parser() -> argparse.ArgumentParser:
         "--grant-execute-to", action="append", default=[], metavar="ROLE", help="who may call the functions"
     )
     made.add_argument("--purge-log", action="store_true", help="with --rollback: drop migration_log too")
+    made.add_argument(
+        "--certificate", metavar="FILE", help="refuse unless it certifies these files on this version of the server"
+    )
+    made.add_argument(
+        "--trusted-key", metavar="FILE", help="with --certificate: the public key that must have signed it"
+    )
+    made.add_argument(
+        "--strict", action="store_true", help="with --certificate: refuse a schema that it does not know, too"
+    )
     made.add_argument("--json", action="store_true", help="write the result as JSON to standard output")
     return made
 
@@ -133,6 +145,10 @@ def parse(arguments: Sequence[str]) -> Options:
         raise UsageProblem("--jobs goes with --online: one transaction cannot work side by side")
     if given.dry_run and action not in ("migrate", "rollback"):
         raise UsageProblem(f"--dry-run goes with a migration or --rollback; --{action} changes nothing anyway")
+    if given.certificate and action not in ("migrate", "rollback"):
+        raise UsageProblem(f"--certificate goes with a migration or --rollback; --{action} changes nothing anyway")
+    if not given.certificate and (given.trusted_key or given.strict):
+        raise UsageProblem(f"--{'trusted-key' if given.trusted_key else 'strict'} goes with --certificate")
     skipped = _known(given.skip_table, [table.name for table in TABLES], "--skip-table")
     if "users" in skipped:
         raise UsageProblem("--skip-table users: memberships and functions are built on users; it cannot be left out")
@@ -154,6 +170,9 @@ def parse(arguments: Sequence[str]) -> Options:
         grantees=tuple(given.grant_execute_to),
         purge_log=given.purge_log,
         json=given.json,
+        certificate=given.certificate,
+        trusted_key=given.trusted_key,
+        strict=given.strict,
     )
 
 

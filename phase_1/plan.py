@@ -52,8 +52,8 @@ class Step:
 
     @property
     def table(self) -> Optional[str]:
-        """The tenant table that the step works on, if it is one."""
-        name = self.values.get("table")
+        """The tenant table that the step works on, itself or one of its partitions."""
+        name = self.values.get("tenant_table") or self.values.get("table")
         return name if isinstance(name, str) else None
 
 
@@ -108,9 +108,9 @@ class Plan:
         return sum(
             table.rows * INDEX_ENTRY_BYTES
             for step in self.steps
-            if step.section.name == "create_index"
+            if step.section.name in ("create_index", "create_partitioned_index")
             for table in self.found.tables
-            if table.name == step.table
+            if table.name == step.values["table"]  # an index of a partition is counted with the table's
         )
 
     def script(self) -> str:
@@ -122,7 +122,7 @@ class Plan:
             f"-- {len(self.steps)} steps to do, {self.done} done already.",
             *(f"-- {remark}" for remark in self.remarks),
         ]
-        if self.steps:
+        if self.transactions:
             lines.append("\\set ON_ERROR_STOP on")
         for transaction in self.transactions:
             step: Optional[str] = None
@@ -266,7 +266,8 @@ def _step(
         details["former_default"] = before.get("former_default", table.client_id_default)
     if section.name == "create_index":
         details["columns"] = values["columns"]
-    labels = [label(name, values) for name in undone]
+    # What is undone takes what belongs to it with it.
+    labels = [label(name, each) for each in (values, *found.below(values)) for name in undone]
     if labels:
         details["undoes"] = labels
     statements = [statement for batch in batches for statement in section.render(found.values(**{**values, **batch}))]
@@ -313,7 +314,7 @@ class _Assembly:
     def statements(self, step: Step) -> List[Statement]:
         """The statements of a step, with the note that it was done; what drops the log cannot be noted."""
         made = [Statement(sql, step.label) for sql in step.statements]
-        return made if _drops_the_log(step) else [*made, self.note(step.label, step.details)]
+        return made if drops_the_log(step) else [*made, self.note(step.label, step.details)]
 
     def transactional(self, operation: str, steps: List[Step]) -> Iterator[Transaction]:
         """All in one, with every lock taken first; the log, which has to survive it, in one of its own."""
@@ -326,7 +327,7 @@ class _Assembly:
         touched = {step.table for step in others}
         locked = [table.qualified for table in self._found.tables if table.name in touched]
         opening = self.part("lock_tables", tables=", ".join(locked)) if locked else []
-        ending = [step for step in others if _drops_the_log(step)]
+        ending = [step for step in others if drops_the_log(step)]
         statements = [statement for step in others if step not in ending for statement in self.statements(step)]
         statements.append(self.note(operation, summary(self._found)))
         statements += [statement for step in ending for statement in self.statements(step)]
@@ -334,7 +335,7 @@ class _Assembly:
 
     def online(self, operation: str, steps: List[Step]) -> Iterator[Transaction]:
         """Each step in a short one of its own, each batch too, and CONCURRENTLY in none."""
-        ending = [step for step in steps if _drops_the_log(step)]
+        ending = [step for step in steps if drops_the_log(step)]
         for step in steps:
             if step in ending:
                 continue
@@ -367,14 +368,16 @@ class _Assembly:
 
 
 def _transactions(operation: str, found: Found, scripts: Scripts, steps: List[Step]) -> Tuple[Transaction, ...]:
-    if not steps:
+    # A run that was stopped after its last step has still to say in the log that it is complete.
+    if not steps and found.unfinished != operation:
         return ()
     assembly = _Assembly(found, scripts)
-    assemble = assembly.online if found.options.online else assembly.transactional
+    assemble = assembly.online if found.options.online or not steps else assembly.transactional
     return tuple(assemble(operation, steps))
 
 
-def _drops_the_log(step: Step) -> bool:
+def drops_the_log(step: Step) -> bool:
+    """Whether it is the one step that cannot be noted."""
     return step.section.name == "drop_migration_log"
 
 

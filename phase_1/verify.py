@@ -262,6 +262,7 @@ def baseline(connection: psycopg.Connection[Any], found: Found) -> Iterator[Meas
     """
     bound = [(section, bind(connection, found, section, found.default_organization)) for section in queries(found)]
     sections = [(section, query) for section, query in bound if query is not None]
+    parts = {part: whole for table in found.tables for each in table.partitions for part, whole in each.indexes}
     connection.execute("SET LOCAL enable_seqscan = off")
     plans = [explain(connection, query) for _, query in sections]
     # As the application runs them.
@@ -275,7 +276,8 @@ def baseline(connection: psycopg.Connection[Any], found: Found) -> Iterator[Meas
             milliseconds=round(measured["Execution Time"], 3),
             buffers=root["Shared Hit Blocks"] + root["Shared Read Blocks"],
             rows=root["Actual Rows"],
-            served_by=index_names(plan["Plan"]),
+            # An index of a partition stands for that of its table.
+            served_by=list(dict.fromkeys(parts.get(name, name) for name in index_names(plan["Plan"]))),
         )
 
 

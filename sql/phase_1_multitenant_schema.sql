@@ -3,7 +3,7 @@
 -- Each step is headed by
 --   name   what the log and the progress call it
 --   does   what it changes
---   lock   the strongest lock it takes and on what
+--   lock   the strongest lock it takes and on what; a table's partitions belong to it
 --   for    how long that lock is held by the step itself; the transactional mode keeps it until COMMIT
 --   each   what it is run for: the run, a transaction, the database, a table, an index …
 --   needs  the step without which `done` cannot be asked
@@ -201,10 +201,11 @@ ALTER TABLE public.:"table"
     DROP CONSTRAINT phase_1_client_id_check;
 
 -- name: add_client_id_foreign_key
--- does: Ties client_id to its organization, for rows to come.
+-- does: Ties client_id to its organization, for rows to come. A partitioned table cannot be tied in this way
+--       before PostgreSQL 18: its partitions are.
 -- lock: SHARE ROW EXCLUSIVE on the table and on organizations
 -- for: about a millisecond
--- each: table
+-- each: ordinary table or partition
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
@@ -218,7 +219,7 @@ ALTER TABLE public.:"table"
 -- does: Checks the rows that are there against organizations.
 -- lock: SHARE UPDATE EXCLUSIVE on the table, ROW SHARE on organizations
 -- for: one scan of the table, about 0.1 s a million rows; stops no read and no write
--- each: table
+-- each: ordinary table or partition
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
@@ -226,6 +227,21 @@ ALTER TABLE public.:"table"
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT :"foreign_key";
+
+-- name: add_partitioned_foreign_key
+-- does: Ties the client_id of a partitioned table, for partitions to come. Those that are there have the same
+--       key, validated, and PostgreSQL takes it for its own: no row is read.
+-- lock: SHARE ROW EXCLUSIVE on the table, ACCESS EXCLUSIVE on organizations
+-- for: about a millisecond
+-- each: partitioned table
+-- done: SELECT EXISTS (
+--           SELECT FROM pg_catalog.pg_constraint AS c
+--           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
+ALTER TABLE public.:"table"
+    ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
+    REFERENCES public.organizations (id) ON DELETE RESTRICT;
 
 -- name: create_user_organizations
 -- does: Creates the memberships, closed to the roles of the web API from the start.
@@ -294,6 +310,15 @@ CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
     AS RESTRICTIVE FOR DELETE TO :api_roles
     USING (client_id = :'default_organization');
 
+-- name: create_partitioned_index
+-- does: Creates the index of a partitioned table as a frame for those of its partitions, which are built one by
+--       one. It becomes valid with the last of them; partitions to come get theirs from it.
+-- lock: SHARE on the table
+-- for: milliseconds
+-- each: index of a partitioned table
+-- done: SELECT to_regclass('public.' || :'index') IS NOT NULL
+CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
+
 -- name: drop_invalid_index
 -- does: Drops an index of ours that an interrupted build left behind: it costs every write and serves no
 --       query.
@@ -314,6 +339,18 @@ DROP INDEX :concurrently public.:"index";
 --           SELECT FROM pg_catalog.pg_index
 --           WHERE indexrelid = to_regclass('public.' || :'index') AND indisvalid AND indisready)
 CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
+
+-- name: attach_index
+-- does: Makes the index of a partition part of that of the table. Whoever plans a query on the partition
+--       waits for it.
+-- lock: none on a table, the strongest on the partition's index
+-- for: milliseconds
+-- each: index of a partition
+-- done: SELECT EXISTS (
+--           SELECT FROM pg_catalog.pg_inherits
+--           WHERE inhrelid = to_regclass('public.' || :'index')
+--             AND inhparent = to_regclass('public.' || :'whole_index'))
+ALTER INDEX public.:"whole_index" ATTACH PARTITION public.:"index";
 
 -- name: analyze_table
 -- does: Collects statistics on client_id, without which the planner takes every client for a small one.

@@ -25,15 +25,38 @@ WHERE pg_is_in_recovery()
 SELECT
     'public.' || wanted.name AS object,
     CASE WHEN c.oid IS NULL THEN 'there is no such table'
-        WHEN c.relkind = 'p' THEN 'is partitioned'
-        WHEN c.relkind <> 'r' THEN 'is not an ordinary table'
+        WHEN c.relkind NOT IN ('r', 'p') THEN 'is not a table'
         ELSE 'has tables that inherit from it' END AS problem,
     CASE WHEN wanted.name = 'users' THEN 'memberships and functions are built on users: it cannot be left out'
         ELSE 'connect to the right database, or leave it out on purpose with --skip-table ' || wanted.name
     END AS action
 FROM :tables_wanted AS wanted (name)
 LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
-WHERE c.oid IS NULL OR c.relkind <> 'r' OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid);
+WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p')
+    OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
+
+-- name: partitions_can_be_migrated
+-- level: error
+-- stage: preflight
+SELECT
+    p.oid::regclass::text AS object,
+    format(CASE WHEN p.relkind <> 'r' THEN 'is a partition of public.%s that is not an ordinary table'
+        ELSE 'is a partition of public.%s in another schema' END, found.name) AS problem,
+    format('detach it, or leave the table out on purpose with --skip-table %s', found.name) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_inherits AS h ON h.inhparent = to_regclass('public.' || found.name)
+JOIN pg_class AS p ON p.oid = h.inhrelid
+WHERE p.relkind <> 'r' OR p.relnamespace <> 'public'::regnamespace
+UNION ALL
+SELECT
+    format('public.%s.client_id', found.name),
+    'is the column of a partitioned table, and was there before Phase 1: its NULLs and its defaults are those of '
+        'each partition',
+    format('rename it, or leave the table out on purpose with --skip-table %s', found.name)
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relkind = 'p'
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped
+WHERE 'add_client_id(' || found.name || ')' <> ALL (:standing);
 
 -- name: role_owns_the_table
 -- level: error
@@ -45,6 +68,8 @@ SELECT
     format('connect as %I', pg_get_userbyid(c.relowner)) AS action
 FROM (
     SELECT name FROM :tables_found AS found (name, time_column)
+    UNION ALL
+    SELECT name FROM :partitions AS part (name)
     UNION ALL
     SELECT name FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
 ) AS found
@@ -580,7 +605,11 @@ WHERE NOT (i.indisvalid AND i.indisready);
 -- stage: rollback
 -- Materialized: a name is looked up once, and not for each row of the catalog.
 WITH found AS MATERIALIZED (
-    SELECT name, to_regclass('public.' || name)::oid AS oid FROM :tables_found AS found (name, time_column)
+    SELECT name, to_regclass('public.' || name)::oid AS oid, name || '_client_id_fkey' AS foreign_key
+    FROM :tables_found AS found (name, time_column)
+    UNION ALL
+    SELECT tenant_table, to_regclass('public.' || quote_ident(name))::oid, foreign_key
+    FROM :partitions AS part (name, tenant_table, foreign_key)
 ),
 new AS MATERIALIZED (
     SELECT name, to_regclass('public.' || name)::oid AS oid
@@ -607,10 +636,15 @@ ours AS MATERIALIZED (
     SELECT 'pg_class'::regclass AS classid, to_regclass('public.' || w.name)::oid AS objid
     FROM :indexes_wanted AS w (name, table_name, columns, literals)
     UNION ALL
+    SELECT 'pg_class'::regclass, to_regclass('public.' || quote_ident(w.name))::oid
+    FROM :partition_indexes AS w (name)
+    UNION ALL
     SELECT 'pg_constraint'::regclass, c.oid
     FROM pg_constraint AS c
     JOIN found ON c.conrelid = found.oid
-    WHERE c.conname IN (found.name || '_client_id_fkey', 'phase_1_client_id_check')
+    LEFT JOIN pg_constraint AS whole ON whole.oid = c.conparentid
+    WHERE c.conname IN (found.foreign_key, 'phase_1_client_id_check')
+        OR whole.conname = found.name || '_client_id_fkey'
         OR (c.contype = 'n' AND c.conkey = ARRAY[(
             SELECT a.attnum FROM pg_attribute AS a WHERE a.attrelid = c.conrelid AND a.attname = 'client_id')])
     UNION ALL

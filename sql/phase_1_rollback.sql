@@ -31,20 +31,31 @@ DROP FUNCTION public.validate_client_access(uuid, uuid);
 -- done: SELECT to_regprocedure('public.get_user_organization_id(uuid)') IS NULL
 DROP FUNCTION public.get_user_organization_id(uuid);
 
+-- name: drop_partitioned_index
+-- does: Drops the index of a partitioned table, and with it those of its partitions. PostgreSQL has no way to do
+--       it CONCURRENTLY.
+-- lock: ACCESS EXCLUSIVE on the table
+-- for: milliseconds
+-- each: index of a partitioned table
+-- undoes: create_partitioned_index, create_index, attach_index
+-- done: SELECT to_regclass('public.' || :'index') IS NULL
+DROP INDEX public.:"index";
+
 -- name: drop_index
--- does: Drops an index.
+-- does: Drops an index; one of a partition goes with that of its table.
 -- lock: ACCESS EXCLUSIVE on the table; online SHARE UPDATE EXCLUSIVE
 -- for: milliseconds; online until every older transaction has ended
 -- each: index
 -- undoes: create_index
 -- done: SELECT to_regclass('public.' || :'index') IS NULL
+--           OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = to_regclass('public.' || :'index'))
 DROP INDEX :concurrently public.:"index";
 
 -- name: unpin_client
 -- does: Drops the policies that kept the web API to the default organization.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
--- each: table
+-- each: table or partition
 -- undoes: pin_client
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_policy
@@ -75,15 +86,27 @@ DROP TABLE public.user_organizations;
 ALTER TABLE public.:"table"
     DROP CONSTRAINT phase_1_client_id_check;
 
--- name: drop_client_id_foreign_key
--- does: Unties client_id from organizations.
+-- name: drop_partitioned_foreign_key
+-- does: Unties the client_id of a partitioned table, and with it that of its partitions.
 -- lock: ACCESS EXCLUSIVE on the table and on organizations
 -- for: about a millisecond
--- each: table
--- undoes: add_client_id_foreign_key, validate_client_id_foreign_key
+-- each: partitioned table
+-- undoes: add_partitioned_foreign_key, add_client_id_foreign_key, validate_client_id_foreign_key
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key')
+ALTER TABLE public.:"table"
+    DROP CONSTRAINT :"foreign_key";
+
+-- name: drop_client_id_foreign_key
+-- does: Unties client_id from organizations; the key of a partition goes with that of its table.
+-- lock: ACCESS EXCLUSIVE on the table and on organizations
+-- for: about a millisecond
+-- each: ordinary table or partition
+-- undoes: add_client_id_foreign_key, validate_client_id_foreign_key
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.pg_constraint
+--           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key' AND conparentid = 0)
 ALTER TABLE public.:"table"
     DROP CONSTRAINT :"foreign_key";
 

@@ -91,6 +91,8 @@ CLAIMS: tuple[Claim, ...] = (
         writes_pinned="By every statement that a policy is asked of, the web API's roles write rows of the default "
         "organization only.",
         nothing_else_granted="Grants, policies and row security of what was there are untouched.",
+        lints_of_others_stay_quiet="A linter for such databases finds nothing after the migration that was not "
+        "found before.",
     ),
     *_claims(
         "6",
@@ -104,10 +106,14 @@ CLAIMS: tuple[Claim, ...] = (
         rerun_does_nothing="A second run has nothing to do, says so, and changes nothing.",
         dry_run_is_what_runs="The dry run prints, byte for byte, what runs; psql runs it with the same result.",
         dry_run_only_reads="The dry run changes nothing.",
+        partitioned_tables_too="A partitioned tenant table is migrated and taken back in both modes, and partitions to "
+        "come are part of it.",
         modes_end_alike="The transactional and the online mode end in the same catalog, and so do their rollbacks.",
         failure_leaves_no_trace="A failure at any statement leaves schema and rows as they were.",
         failure_is_logged="A failure is in the log, with its step and its reason, after everything else is undone.",
         online_resumes="The online mode, stopped at any statement, is completed by a second run or taken back.",
+        faults_are_survived="Whatever is killed, cut or frozen at any moment of a run: it ends, run again, where it "
+        "would have, or is taken back, and says what is true.",
         locks_are_as_stated="Each step of the online mode takes the locks that its header says, and no stronger one.",
         online_locks_nobody_out="In the online mode no table is read while ACCESS EXCLUSIVE is held on it.",
         load_sees_no_failure="No statement of the old application fails while the online mode is at work.",
@@ -133,6 +139,10 @@ CLAIMS: tuple[Claim, ...] = (
         "9",
         breaking_changes_are_known="What breaks is exactly what is written down.",
         asks_before_changing="Nothing is changed without a yes, or --force.",
+        certificate_gates="With a certificate only what it certifies is run; with the trusted key nobody else can make "
+        "one.",
+        schema_is_known="A schema that was certified is known again at any time, and one that was not is named by "
+        "what differs.",
         exit_codes="Each outcome has its exit code and one clear message.",
         secrets_stay_secret="No password is ever printed, logged or reported.",  # noqa: S106 - a sentence
     ),

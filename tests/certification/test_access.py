@@ -1108,7 +1108,8 @@ def test_access_to_what_was_there_is_as_it_was(templates: Templates, kind: str, 
 # The functions -----------------------------------------------------------------------------------------
 
 _FUNCTIONS = """
-SELECT p.oid::regprocedure::text, p.provolatile, p.prosecdef, p.proconfig, pg_get_userbyid(p.proowner)::text,
+SELECT p.oid::regprocedure::text, p.provolatile, p.proparallel, p.prosecdef, p.proconfig,
+    pg_get_userbyid(p.proowner)::text,
     ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC') || CASE WHEN e.is_grantable THEN ' with grant option' ELSE '' END
         FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS e
         LEFT JOIN pg_roles AS r ON r.oid = e.grantee ORDER BY 1)
@@ -1127,9 +1128,9 @@ def test_functions_are_stable_and_closed_and_fix_their_settings(guarded: Databas
     """
     who = [OWNER, "service_role"]
     assert guarded.query(_FUNCTIONS) == [
-        ("get_user_organization_id(uuid)", "s", True, ['search_path=""'], OWNER, who),
-        ("validate_client_access(uuid,uuid)", "s", True, ['search_path=""'], OWNER, who),
-        ("validate_client_data_integrity()", "s", False, ['search_path=""', "row_security=off"], OWNER, who),
+        ("get_user_organization_id(uuid)", "s", "s", True, ['search_path=""'], OWNER, who),
+        ("validate_client_access(uuid,uuid)", "s", "s", True, ['search_path=""'], OWNER, who),
+        ("validate_client_data_integrity()", "s", "u", False, ['search_path=""', "row_security=off"], OWNER, who),
     ]
 
 

@@ -59,11 +59,11 @@ INDEXES = (
     ("idx_uploads_client_created_at", "uploads", "created_at DESC"),
     ("idx_uploads_client_user_id", "uploads", "user_id"),
     ("idx_uploads_client_status", "uploads", "status"),
-    ("idx_sellout_entries2_client_year_month", "sellout_entries2", "year, month"),
+    ("idx_sellout_entries2_client_year_month", "sellout_entries2", "year, month, product_ean"),
     ("idx_sellout_entries2_client_created_at", "sellout_entries2", "created_at DESC"),
     ("idx_sellout_entries2_client_upload_id", "sellout_entries2", "upload_id"),
-    ("idx_sellout_entries2_client_reseller", "sellout_entries2", "reseller"),
-    ("idx_sellout_entries2_client_product_ean", "sellout_entries2", "product_ean"),
+    ("idx_sellout_entries2_client_reseller", "sellout_entries2", "reseller, year, month"),
+    ("idx_sellout_entries2_client_product_ean", "sellout_entries2", "product_ean, year, month"),
     ("idx_products_client_ean", "products", "ean"),
     ("idx_processing_logs_client_upload_id", "processing_logs", "upload_id"),
     ("idx_processing_logs_client_created_at", "processing_logs", "created_at DESC"),
@@ -172,9 +172,8 @@ def test_migration_log_has_the_promised_shape(migrated: Database) -> None:
     found = fingerprint(migrated.connect())
     assert columns(found, "migration_log") == MIGRATION_LOG
     assert found["table public.migration_log: column id"]["identity"] == "a"
-    primary_key, check = sorted(constraints(found, "migration_log"), reverse=True)
-    assert primary_key == "PRIMARY KEY (id)"
-    assert check.startswith("CHECK ((status = ANY")
+    kinds = [definition.partition("(")[0] for definition in constraints(found, "migration_log")]
+    assert kinds == ["CHECK ", "PRIMARY KEY "]
     connection = migrated.connect("app_owner")
     insert = "INSERT INTO public.migration_log (phase, operation, status) VALUES ('x', 'x', %s)"
     for status in ("started", "completed", "failed", "skipped"):
@@ -245,7 +244,8 @@ def test_client_id_is_required_defaulted_and_tied(migrated: Database, table: str
     """
     found = fingerprint(migrated.connect())
     column = found[f"table public.{table}: column client_id"]
-    assert (column["type"], column["required"], column["default"]) == ("uuid", "NOT NULL", f"'{DEFAULT}'::uuid")
+    shape = (column["type"], column.get("required"), column.get("default"))
+    assert shape == ("uuid", "NOT NULL", f"'{DEFAULT}'::uuid"), table
     # The last: an INSERT without a column list goes on working.
     assert column["position"] == max(
         each["position"] for name, each in found.items() if name.startswith(f"table public.{table}: column ")
@@ -318,7 +318,7 @@ def test_every_promised_index_is_there_and_valid(migrated: Database) -> None:
         name: each for name, each in found.items() if name.startswith("index ") and "client_id" in each["definition"]
     }
     assert {name: each["definition"] for name, each in ours.items()} == expected
-    assert all(each["valid"] and each["ready"] and each["live"] for each in ours.values())
+    assert [name for name, each in ours.items() if not (each["valid"] and each["ready"] and each["live"])] == []
     assert found["index public.user_organizations_organization_id_idx"]["valid"]
 
 

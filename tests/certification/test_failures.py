@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import psycopg
 import pytest
@@ -20,11 +20,10 @@ from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row
 from tests.plugins.server import Server
 from tests.support import proxy as wire
+from tests.support.looking import LOG, PATIENCE, wait_for
 from tests.support.proxy import Proxy
 from tests.support.runner import run
 from tests.support.ways import WAYS
-
-LOG = "public.migration_log"
 
 DIRECTIONS = pytest.mark.parametrize("direction", [[], ["--rollback"]], ids=["there", "back"])
 
@@ -34,16 +33,8 @@ SAMPLE = 9
 CUT = 5
 #: What a failure leaves behind would still be there after the next ones: it is enough to look now and then.
 LOOK = 4
-#: How long a server process may take to end, in seconds: far longer than it ever does.
-PATIENCE = 20.0
 
 Fault = Callable[[wire.Statement], Literal["cut"] | None]
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server) as made:
-        yield made
 
 
 def ready(database: Database, direction: list[str]) -> None:
@@ -155,6 +146,7 @@ def test_failure_at_any_statement_leaves_no_trace_but_in_the_log(
             assert database.query("SELECT to_regclass(%s)", LOG) == [(None,)]
         bench.fail(plan, creating, cut=False)
         plan = bench.plan()
+    assert len(plan.transactions) == 1, "what is committed before the end stays: " + "; ".join(labels(plan))
     (transaction,) = plan.transactions
     last = len(transaction.statements) - 1
     tried = sorted({*range(0, last, every), last})
@@ -383,14 +375,3 @@ def test_verdict_is_unknown_while_the_server_cannot_be_reached(
     # As the message advises: --status says.
     status = run("--dsn", database.owner_dsn, "--status")
     assert (status.status, "Phase 1 is done" in status.out) == (0, True)
-
-
-def wait_for(database: Database, query: str) -> Row:
-    """The first row of a query, as soon as there is one."""
-    deadline = time.monotonic() + PATIENCE
-    with database.connect(application_name="suite") as connection:
-        while True:
-            row: Any = connection.execute(query.encode()).fetchone()
-            if row is not None:
-                return tuple(row)
-            assert time.monotonic() < deadline, f"in vain: {query}"

@@ -24,6 +24,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Locks = dict[str, str]
 
 NAMES = [*(table.name for table in TABLES), *NEW_TABLES]
+#: A table with its partitions.
+_NAMES = rf"^({'|'.join(NAMES)})(_default|_\d+)?$"
 #: From the weakest to the strongest, as PostgreSQL's manual lists them.
 MODES = (
     "ACCESS SHARE",
@@ -44,11 +46,20 @@ _PATIENCE = 20.0
 _OWN_CLIENT_ID = "ALTER TABLE public.{0} ADD COLUMN client_id uuid"
 
 
-@pytest.fixture(params=["migration", "migration of columns that were there", "rollback"])
+@pytest.fixture(
+    params=[
+        "migration",
+        "migration of columns that were there",
+        "rollback",
+        "migration of a partitioned table",
+        "rollback of a partitioned table",
+    ]
+)
 def planned(request: pytest.FixtureRequest, templates: Templates) -> Iterator[tuple[Database, Plan]]:
     """A database, and the plan of an online run in it."""
-    rollback = request.param == "rollback"
-    database = templates.clone("deployed-migrated" if rollback else "deployed")
+    rollback = request.param.startswith("rollback")
+    kind = "founding-partitioned" if "partitioned" in request.param else "deployed"
+    database = templates.clone(f"{kind}-migrated" if rollback else kind)
     if request.param.endswith("there"):
         for name in ("products", "sellout_entries2"):
             database.execute(f"SET ROLE {OWNER}; {_OWN_CLIENT_ID.format(name)}")
@@ -120,7 +131,7 @@ def _run(
             locks = _held(looking, session.info.backend_pid)
             read = {name: count - before.get(name, 0) for name, count in _read(session).items()}
         if transaction.concurrent and "CONCURRENTLY" in statement.sql:
-            table = str(transaction.steps[0].table)
+            table = str(transaction.steps[0].values["table"])
             with _older(database, table) as release:
                 worker = threading.Thread(target=session.execute, args=[statement.sql.encode()])
                 worker.start()
@@ -154,9 +165,9 @@ def _held(connection: Connection, pid: int) -> Locks:
     """The strongest lock on each table that another session holds."""
     found: Locks = {}
     for name, mode in connection.execute(
-        "SELECT c.relname::text, l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
-        " WHERE l.pid = %s AND l.granted AND c.relname = ANY (%s)",
-        [pid, NAMES],
+        "SELECT (regexp_match(c.relname, %s))[1], l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
+        " WHERE l.pid = %s AND l.granted AND c.relname ~ %s",
+        [_NAMES, pid, _NAMES],
     ):
         words = re.sub(r"(?<!^)(?=[A-Z])", " ", mode.removesuffix("Lock")).upper()
         found[name] = max(found.get(name, MODES[0]), words, key=MODES.index)
@@ -167,8 +178,9 @@ def _read(connection: Connection) -> dict[str, int]:
     """For each table the rows that this session has read so far, and has not told the statistics."""
     return dict(
         connection.execute(
-            "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)"
-            " FROM pg_stat_xact_user_tables WHERE schemaname = 'public'"
+            "SELECT (regexp_match(relname, %s))[1], sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint"
+            " FROM pg_stat_xact_user_tables WHERE schemaname = 'public' AND relname ~ %s GROUP BY 1",
+            [_NAMES, _NAMES],
         ).fetchall()
     )
 

@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 
 from phase_1.found import BATCH
-from phase_1.inventory import DEFAULT_ORGANIZATION, TIME_COLUMNS
+from phase_1.inventory import DEFAULT_ORGANIZATION
 from phase_1.problems import DONE, REFUSED, STOPPED
 from phase_1.verify import ERROR, Finding
 from tests.plugins.certificate import Evidence
@@ -25,6 +25,11 @@ from tests.support.pooler import Pooler
 from tests.support.runner import run
 
 #: Organizations as Phase 1 would create them, without the default one.
+PARTITIONED = (
+    f"SET ROLE {OWNER}; DROP TABLE public.email_logs; CREATE TABLE public.email_logs (id uuid, created_at timestamptz)"
+    " PARTITION BY RANGE (created_at)"
+)
+
 ORGANIZATIONS = """
 SET ROLE app_owner;
 CREATE TABLE public.organizations (
@@ -133,16 +138,36 @@ CASES: tuple[Case, ...] = (
         "view",
         violation="ALTER TABLE public.email_logs RENAME TO mails; CREATE VIEW public.email_logs AS TABLE public.mails",
         object="public.email_logs",
-        problem="is not an ordinary table",
+        problem="is not a table",
         mended_by="--skip-table email_logs",
     ),
     Case(
-        "tenant_table_is_there",
-        "partitioned",
-        violation="DROP TABLE public.email_logs; CREATE TABLE public.email_logs (id uuid, created_at timestamptz)"
+        "partitions_can_be_migrated",
+        "partitioned partition",
+        near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT",
+        violation=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT"
         " PARTITION BY RANGE (created_at)",
-        object="public.email_logs",
-        problem="is partitioned",
+        object="public.mails_default",
+        problem="is a partition of public.email_logs that is not an ordinary table",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "partitions_can_be_migrated",
+        "partition in another schema",
+        near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT",
+        violation=f"{PARTITIONED}; RESET ROLE; CREATE SCHEMA archive"
+        " CREATE TABLE mails PARTITION OF public.email_logs DEFAULT",
+        object="archive.mails",
+        problem="is a partition of public.email_logs in another schema",
+        mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "partitions_can_be_migrated",
+        "partitioned with a client_id of its own",
+        near_miss=PARTITIONED,
+        violation=f"{PARTITIONED}; ALTER TABLE public.email_logs ADD client_id uuid",
+        object="public.email_logs.client_id",
+        problem="is the column of a partitioned table, and was there before Phase 1",
         mended_by="--skip-table email_logs",
     ),
     Case(
@@ -171,6 +196,18 @@ CASES: tuple[Case, ...] = (
         problem="and app_owner is not a member of that role",
         mended_by=r"connect as \S+",
         by_hand="ALTER TABLE public.email_logs OWNER TO app_owner",
+    ),
+    Case(
+        "role_owns_the_table",
+        "partition of another role",
+        near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT",
+        violation=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT;"
+        " RESET ROLE; ALTER TABLE public.mails_default OWNER TO {superuser}",
+        object="public.mails_default",
+        problem="and app_owner is not a member of that role",
+        mended_by=r"connect as \S+",
+        by_hand="ALTER TABLE public.mails_default OWNER TO app_owner",
+        stages=("preflight",),
     ),
     Case(
         "role_owns_the_table",
@@ -313,7 +350,12 @@ CASES: tuple[Case, ...] = (
     Case(
         "client_id_is_a_plain_uuid",
         "NOT NULL that was never validated",
-        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        # The same on a column of another table, in the same place, and on another column; another kind on this one.
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid, ADD COLUMN note text DEFAULT '',"
+        " ADD CONSTRAINT uploads_note NOT NULL note NOT VALID,"
+        " ADD CONSTRAINT uploads_known CHECK (client_id IS NOT NULL) NOT VALID;"
+        " CREATE TABLE public.attic AS SELECT * FROM public.uploads;"
+        " ALTER TABLE public.attic ADD CONSTRAINT attic_client NOT NULL client_id NOT VALID",
         violation="ALTER TABLE public.uploads ADD CONSTRAINT uploads_client NOT NULL client_id NOT VALID",
         object="public.uploads.client_id",
         problem="is NOT NULL by uploads_client, which was never validated: there may be NULLs",
@@ -445,6 +487,15 @@ CASES: tuple[Case, ...] = (
         "CREATE UNIQUE INDEX idx_products_client_ean ON public.products (client_id, ean)",
         object="public.idx_products_client_ean",
         problem="is another index: CREATE UNIQUE INDEX",
+        mended_by="--skip-index idx_products_client_ean",
+    ),
+    Case(
+        "index_name_is_free",
+        "the same columns of another table",
+        violation="CREATE TABLE public.attic (client_id uuid, ean text);"
+        "CREATE INDEX idx_products_client_ean ON public.attic (client_id, ean)",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE INDEX idx_products_client_ean ON public.attic",
         mended_by="--skip-index idx_products_client_ean",
     ),
     Case(
@@ -593,8 +644,11 @@ CASES: tuple[Case, ...] = (
     Case(
         "index_values_fit",
         "reseller",
-        near_miss=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG[:800]}' WHERE id = 1",
-        violation=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
+        # PLAIN: as long as it looks, with the four bytes of its header.
+        near_miss="ALTER TABLE public.sellout_entries2 ALTER COLUMN reseller SET STORAGE PLAIN;"
+        " UPDATE public.sellout_entries2 SET reseller = repeat('x', 2596) WHERE id = 1",
+        violation="ALTER TABLE public.sellout_entries2 ALTER COLUMN reseller SET STORAGE EXTENDED;"
+        f" UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
         object="public.sellout_entries2.reseller",
         problem="has 1 values of more than 2,600 bytes as they are stored",
         mended_by=r"pg_column_size\(reseller\) > 2600",
@@ -1091,7 +1145,8 @@ def test_preflight_warns_of_a_service_role_that_row_security_binds(private_serve
 
 
 @pytest.mark.claim("preflight-refuses")
-def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates) -> None:
+@pytest.mark.parametrize("mode", [(), ("--online",)], ids=["transactional", "online"])
+def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates, mode: tuple[str, ...]) -> None:
     """A pooler that gives every transaction another server session is found and refused; in session mode it serves.
 
     Behind one the locks and settings of the migration would be those of strangers, and theirs the migration's.
@@ -1100,7 +1155,7 @@ def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates) ->
         dsn = bench.database.owner_dsn
         before = bench.state()
         with Pooler(dsn, "transaction") as pooler:
-            result = run("--dsn", pooler.dsn, "--json", "--force")
+            result = run("--dsn", pooler.dsn, "--json", "--force", *mode)
         assert result.status == REFUSED
         [found] = result.findings
         assert (found["check"], found["level"]) == ("no_transaction_pooler", "error")
@@ -1108,7 +1163,7 @@ def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates) ->
         assert bench.state() == before
         assert bench.database.query("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
         with Pooler(dsn, "session") as pooler:
-            assert run("--dsn", pooler.dsn, "--force").status == DONE
+            assert run("--dsn", pooler.dsn, "--force", *mode).status == DONE
 
 
 @pytest.mark.claim("invalid-index-rebuilt")
@@ -1138,7 +1193,7 @@ def test_invalid_index_of_ours_is_dropped_and_built_again(mode: str, templates: 
 
 
 #: What a table may call its time: the names that are known, and some that need quotes or --column.
-NAMED = [(name, ()) for name in TIME_COLUMNS] + [
+NAMED = [(name, ()) for name in ("created_at", "uploaded_at", "logged_at", "sent_at")] + [
     (name, ("--column", f"uploads.created_at={name}")) for name in ("received_at", "When it Came", "timestamp", "end")
 ]
 

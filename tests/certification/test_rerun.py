@@ -7,7 +7,6 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import psycopg
@@ -16,27 +15,18 @@ import pytest
 from phase_1 import apply
 from phase_1 import connection as connections
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
+from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
-from tests.plugins.server import Server
 from tests.support.embedded import client_program
+from tests.support.looking import LOG, PATIENCE, wait_for
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run, start
 from tests.support.ways import DIRECTIONS, WAYS
 
 NAMES = [table.name for table in TABLES]
 ALL = ", ".join(f"public.{name}" for name in NAMES)
-LOG = "public.migration_log"
-
-#: How long one of the waits below may take, in seconds: far longer than it ever does.
-PATIENCE = 20.0
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server) as made:
-        yield made
 
 
 def through(proxy: Proxy, database: Database, *arguments: str) -> Run:
@@ -60,17 +50,6 @@ def rows(database: Database) -> dict[str, list[Row]]:
     """Every row of every table with its place and its transaction, the log included."""
     there = [name for name in NEW_TABLES if database.query("SELECT to_regclass(%s)", f"public.{name}") != [(None,)]]
     return {**database.rows_with_xmin(), **database.rows_with_xmin(there)}
-
-
-def wait_for(database: Database, query: str, *parameters: Any) -> Row:
-    """The first row of a query, as soon as there is one."""
-    deadline = time.monotonic() + PATIENCE
-    with database.connect(application_name="suite") as connection:
-        while True:
-            row = connection.execute(query.encode(), parameters or None).fetchone()
-            if row is not None:
-                return row
-            assert time.monotonic() < deadline, f"in vain: {query}"
 
 
 def written(statements: list[Statement]) -> list[str]:
@@ -234,8 +213,10 @@ def test_dry_run_changes_nothing_and_waits_for_nobody(
     before, before_rows = objects(database), rows(database)
     holder = database.connect("app_owner", autocommit=False)
     holder.execute(f"LOCK TABLE {ALL} IN ROW EXCLUSIVE MODE")
+    # Another runner at work: looking takes no turn.
+    holder.execute("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
     done = through(proxy, database, "--dry-run", *direction, *mode)
-    assert (done.status, "COMMIT;" in done.out) == (0, True)
+    assert (done.status, "COMMIT;" in done.out) == (0, True), done.err
     assert written(proxy.statements()) == []
     holder.rollback()
     assert difference(before, objects(database)) == []
@@ -324,6 +305,8 @@ def test_sessions_are_left_as_they_were_found(database: Database, sessions: list
     assert [status for _, status in ran] == [0, 1, 5, 0, 0, 0, 0, 1, 0, 0, 0], ran
     assert len(sessions) >= 2 * len(runs) + 2
     for before, after in sessions:
+        former = before["settings"]
+        assert {name: each for name, each in after["settings"].items() if each != former.get(name)} == {}
         assert after == before
 
 
@@ -473,7 +456,8 @@ def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
 
 
 @pytest.mark.claim("lock-waits-give-way")
-def test_run_is_the_one_to_give_way_in_a_deadlock(database: Database, proxy: Proxy) -> None:
+@pytest.mark.parametrize("lock_timeout", ["500ms", "9s"], ids=["before the server notices", "once it notices"])
+def test_run_is_the_one_to_give_way_in_a_deadlock(database: Database, proxy: Proxy, lock_timeout: str) -> None:
     """Where the application and the run wait for each other, the run is the one that is told to go.
 
     Otherwise the application's transaction is cancelled, and a customer sees it.
@@ -502,7 +486,8 @@ def test_run_is_the_one_to_give_way_in_a_deadlock(database: Database, proxy: Pro
             threads[0].start()
 
     proxy.before(cross)
-    done = through(proxy, database)
+    # Who has waited for a second looks for a deadlock, and is cancelled if it is in one: the run waits first.
+    done = through(proxy, database, "--lock-timeout", lock_timeout)
     threads[0].join(PATIENCE)
     assert outcome == ["went on"]
     assert done.status == 0, done.err

@@ -54,6 +54,7 @@ def test_schema_is_as_before_after_the_rollback(database: Database, mode: list[s
     made = difference(before, objects(database))
     assert len(made) > 30
     assert roll_back(database, *mode).status == 0
+    assert difference(before, objects(database, LOG)) == []
     assert objects(database, LOG) == before
     assert all("public.migration_log" in line for line in difference(before, objects(database)))
     database.execute(f"DROP TABLE {LOG}")

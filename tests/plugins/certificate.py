@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from phase_1.certificate import MIGRATION, application
+from phase_1.fingerprint import Fingerprint, sha256
+from phase_1.inventory import TABLES
 from tests.claims import Claim
 from tests.plugins.server import SERVER_FACTS, version_matches
 from tests.support.certificate import (
@@ -28,24 +31,32 @@ from tests.support.certificate import (
     XFAILED,
     CertificateError,
     Document,
+    Key,
     TestResult,
     document,
     plain,
     remove,
+    signed_by,
     subject,
     write,
 )
 
 _RECORD = pytest.StashKey["Record"]()
 
-#: What the files of a run are called that is about something else than the migration itself.
+#: What the files of a run are called that is about something else than the migration itself, and what that is.
 REPORT = pytest.StashKey[str]()
+ABOUT = pytest.StashKey[str]()
+
+#: What the certificate is signed with, if with anything; read before the first test.
+SIGN_KEY = pytest.StashKey["Key | None"]()
+_KEY_IN_ENVIRONMENT = "CERTIFICATE_SIGN_KEY"
 
 #: The folders that such a run takes its tests from; without it they are pytest's ``testpaths``.
 WHOLE = pytest.StashKey[list[str]]()
 
 #: Properties of a report; they reach the controller of pytest-xdist with it.
 CLAIM, EVIDENCE, NOT_APPLICABLE_PROPERTY = "claim", "evidence", "not-applicable"
+FINGERPRINTS = "fingerprints"
 
 #: Settings of pytest that decide what is collected; the suite's own are in pyproject.toml.
 _COLLECTION = {"testpaths", "python_files", "python_classes", "python_functions", "norecursedirs", "addopts"}
@@ -58,19 +69,54 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("certificate")
     group.addoption("--certify", action="store_true", help="run what certifies a claim, and write reports/")
     group.addoption("--reports", metavar="DIR", default="reports", help="where the certificate goes (reports)")
+    group.addoption(
+        "--sign-key",
+        metavar="FILE",
+        help=f"sign the certificate with this private key in PEM; in CI it may be in {_KEY_IN_ENVIRONMENT} itself",
+    )
     parser.addini("claims", "the list of claims, as module:NAME", default="tests.claims:CLAIMS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claim(id, ...): the promises of tests/claims.py that the test certifies")
     config.stash[_RECORD] = Record(config)
+    if config.option.sign_key and not config.option.certify:
+        raise pytest.UsageError("--sign-key goes with --certify: nothing else is signed")
     if config.option.certify and not _is_worker(config):
         try:
+            config.stash[SIGN_KEY] = sign_key(config.option.sign_key)
             # An old verdict must not stand for a run that crashes.
             remove(_reports(config), config.stash.get(REPORT, "certificate"))
         except CertificateError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_RECORD].subject = subject()
+
+
+def sign_key(path: str | None) -> Key | None:
+    """The key in a file, else in the environment, where no test and no program of a test finds it afterwards.
+
+    Raises CertificateError if it is none.
+    """
+    text = os.environ.pop(_KEY_IN_ENVIRONMENT, "")
+    if not path and not text:
+        return None
+    try:
+        return Key(Path(path).read_bytes() if path else text.encode())
+    except (OSError, CertificateError) as error:
+        source = f"--sign-key {path}" if path else _KEY_IN_ENVIRONMENT
+        raise CertificateError(f"{source}: {getattr(error, 'strerror', None) or error}") from None
+
+
+@pytest.fixture
+def keep_fingerprints(request: pytest.FixtureRequest) -> Callable[[str, Fingerprint, Fingerprint], None]:
+    """Keeps the catalogs of a variant before and after the migration: the gate compares a database with them."""
+
+    def keep(variant: str, before: Fingerprint, after: Fingerprint) -> None:
+        schema = application(before, [table.name for table in TABLES])
+        kept = {"variant": variant, "before": sha256(before), "after": sha256(after), "schema": schema}
+        request.node.user_properties.append((FINGERPRINTS, plain(kept)))
+
+    return keep
 
 
 @pytest.fixture
@@ -134,6 +180,7 @@ class Record:
             result.seconds += report.duration
             result.outcome = self.outcomes.get(report.nodeid, result.outcome)
             result.evidence = [value for name, value in properties if name == EVIDENCE]
+            result.fingerprints = [value for name, value in properties if name == FINGERPRINTS]
 
 
 def _outcome(report: pytest.TestReport) -> str | None:
@@ -158,6 +205,12 @@ def certify_instead(config: pytest.Config, claims: Iterable[Claim], not_applicab
     """Makes the run one about these claims; to those in ``not_applicable`` it has nothing to say, and why."""
     config.stash[_RECORD].claims = tuple(claims)
     config.stash[_RECORD].not_applicable = dict(not_applicable)
+
+
+def certificate_of(config: pytest.Config) -> Document | None:
+    """The certificate of the run, once the run has ended and it was written."""
+    record = config.stash[_RECORD]
+    return record.document if record.written else None
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -288,9 +341,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         reasons=_reasons(config, record, int(exitstatus)),
         totals=Counter(result.outcome for result in results),
         not_applicable=record.not_applicable,
+        about=config.stash.get(ABOUT, MIGRATION),
     )
     try:
-        record.written = write(record.document, _reports(config), config.stash.get(REPORT, "certificate"))
+        name = config.stash.get(REPORT, "certificate")
+        record.written = write(record.document, _reports(config), name, config.stash[SIGN_KEY])
     except CertificateError as error:
         record.problem = str(error)
     if session.exitstatus == 0 and (record.problem or record.document["verdict"] != CERTIFIED):
@@ -347,6 +402,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for line in textwrap.wrap(problem, _WIDTH, subsequent_indent="    ", break_on_hyphens=False):
             terminalreporter.write_line(line, red=True)
     terminalreporter.write_line(f"verdict: {record.document['verdict']}", green=certified, red=not certified, bold=True)
+    terminalreporter.write_line(signed_by(config.stash[SIGN_KEY]))
     for path in record.written:
         terminalreporter.write_line(f"written: {path}")
     if record.problem:

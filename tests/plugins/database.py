@@ -18,6 +18,7 @@ from phase_1.inventory import NEW_TABLES
 from tests.application import load as application
 from tests.plugins.server import Server
 from tests.support.embedded import client_program
+from tests.support.proxy import Proxy
 
 OWNER = "app_owner"
 SMALL = 300  # sales: enough for every branch of the application's data, loaded in a moment
@@ -25,6 +26,7 @@ LARGE = 100_000  # sales: enough for the planner to prefer an index to reading i
 LARGE_REST = 5_000  # users, uploads and products, so that each of the seven tables has more than a few pages
 TINY = 5  # sales, and as few of the rest: to look at every row after every step
 
+_KINDS = [["empty"], ["tiny"], ["large"], ["newer"], ["partitioned"]]
 _MARK = "created by the Phase 1 suite"
 _ROLES_LOCK = 71_001  # one session at a time looks for roles and creates or drops them
 _IN_USE_LOCK = 71_002  # held shared by every session that uses the roles
@@ -37,6 +39,15 @@ _VOLATILE = (
 )
 
 Row = tuple[Any, ...]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("server").addoption(
+        "--keep-templates",
+        metavar="PREFIX",
+        help="with --dsn: leave the application's databases on the server under this prefix, and take those that are "
+        "there; for one session at a time",
+    )
 
 
 class Database:
@@ -99,7 +110,7 @@ class Database:
         Equal before and after means that no row was written again, not even with the same content. The
         tables and columns are those of :meth:`checksum`.
         """
-        statement = "SELECT ctid::text, xmin::text, md5(ROW({columns})::text) FROM {table} ORDER BY ctid"
+        statement = "SELECT ctid::text, xmin::text, md5(ROW({columns})::text) FROM {table} ORDER BY tableoid, ctid"
         return dict(self._each(statement, tables))
 
     def dump(self) -> str:
@@ -165,13 +176,15 @@ class Database:
 class Templates:
     """The template databases of one server, each made when first asked for.
 
-    A kind is ``<variant>``, ``<variant>-empty``, ``<variant>-tiny``, ``<variant>-large``, or ``<variant>-newer``
-    with the newer default privileges, and may end in ``-migrated``.
+    A kind is ``<variant>``, ``<variant>-empty``, ``<variant>-tiny``, ``<variant>-large``, ``<variant>-newer``
+    with the newer default privileges, or ``<variant>-partitioned`` with the sales by year, and may end in
+    ``-migrated``.
     """
 
-    def __init__(self, server: Server) -> None:
-        """Creates the application's roles, unless they are there."""
+    def __init__(self, server: Server, keep: str | None = None) -> None:
+        """Creates the application's roles, unless they are there; ``keep`` is what ``--keep-templates`` says."""
         self.server = server
+        self._keep = keep
         # What a killed session leaves behind on somebody's server can be told by its name.
         self._prefix = f"phase1_{os.getpid():x}_{secrets.token_hex(2)}"
         self._templates: dict[str, str] = {}
@@ -189,6 +202,13 @@ class Templates:
         name = f"{self._prefix}_{self._clones}"
         self._create_database(name, self._template(kind))
         return Database(self.server, name, kind.partition("-")[0])
+
+    def copy(self, database: Database) -> Database:
+        """A new database like one of a test's own, to which nobody is connected; the caller drops it."""
+        self._clones += 1
+        name = f"{self._prefix}_{self._clones}"
+        self._create_database(name, database.name)
+        return Database(self.server, name, database.variant)
 
     def close(self) -> None:
         """Drops every database of the session, and the roles unless another session uses them.
@@ -209,6 +229,10 @@ class Templates:
                 _drop_roles(connection)
 
     def _template(self, kind: str) -> str:
+        # What the migration has been at is made anew: it is what is being tested.
+        kept = f"{self._keep}_{kind}" if self._keep and not kind.endswith("-migrated") else None
+        if kept and kind not in self._templates and self._is_there(kept):
+            self._templates[kind] = kept
         if kind not in self._templates:
             database = Database(self.server, f"{self._prefix}_{kind}", kind.partition("-")[0])
             try:
@@ -218,6 +242,15 @@ class Templates:
                 database.drop()
                 raise
             self._templates[kind] = database.name
+            if kept:
+                # Only now: a session that was killed has left no half of it under that name.
+                with closing(self._connect()) as connection:
+                    connection.execute(
+                        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                            sql.Identifier(database.name), sql.Identifier(kept)
+                        )
+                    )
+                self._templates[kind] = kept
         return self._templates[kind]
 
     def _build(self, database: Database, kind: str) -> None:
@@ -225,10 +258,10 @@ class Templates:
         if rest[-1:] == ["migrated"]:
             self._create_database(database.name, self._template(kind.removesuffix("-migrated")))
             _migrate(database)
-        elif variant in application.VARIANTS and rest in ([], ["empty"], ["tiny"], ["large"], ["newer"]):
+        elif variant in application.VARIANTS and (not rest or rest in _KINDS):
             self._create_database(database.name, "template0")
             with closing(database.connect()) as connection:
-                application.create(connection, variant)
+                application.create(connection, variant, partitioned=rest == ["partitioned"])
                 if rest == ["newer"]:
                     connection.execute(application.NEWER_PRIVILEGES.read_bytes())
                 if rest != ["empty"]:
@@ -257,6 +290,10 @@ class Templates:
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
+
+    def _is_there(self, name: str) -> bool:
+        with closing(self._connect()) as connection:
+            return bool(connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchall())
 
     def _connect(self) -> psycopg.Connection[Row]:
         # Advisory locks are per database: every session has to use the same one.
@@ -329,11 +366,18 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def templates(server: Server) -> Iterator[Templates]:
+def templates(server: Server, pytestconfig: pytest.Config) -> Iterator[Templates]:
     """Databases of any kind: ``templates.clone("deployed-empty")``."""
-    made = Templates(server)
+    made = Templates(server, pytestconfig.option.keep_templates)
     yield made
     made.close()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A way to the server that can be watched, and cut, at any statement."""
+    with Proxy(server) as made:
+        yield made
 
 
 @pytest.fixture

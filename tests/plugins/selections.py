@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -10,13 +11,18 @@ _OPT_IN = {
     "benchmark": "measures, at the scale of --sales; runs with `-m benchmark` only",
     "docker": "needs a Docker engine; runs with `-m docker` only",
     "staging": "looks at the staging database of --dsn, and at nothing else; runs with `-m staging` only",
+    "faults": "the long run: --points of failure, and each system call of a backend; runs with `-m faults` only",
     "browser": "opens a page in Chromium; runs with `-m browser` only",
 }
 
+POINTS, _POINTS_OF_THE_LONG_RUN = 400, 10_000
+#: What a certificate says can be had again: only the long run wants other points each time.
+_SEED = 20261124
 
-def staging_is_asked_for(config: pytest.Config) -> bool:
-    """Whether the run is about a staging database, as ``-m staging`` says and ``-m "not staging"`` does not."""
-    words = re.findall(r"(?:\bnot\s+)?\bstaging\b", config.option.markexpr)
+
+def is_asked_for(config: pytest.Config, name: str) -> bool:
+    """Whether the run is about what has that marker, as ``-m staging`` says and ``-m "not staging"`` does not."""
+    words = re.findall(rf"(?:\bnot\s+)?\b{name}\b", config.option.markexpr)
     return words != [] and not any(word.startswith("not") for word in words)
 
 
@@ -29,9 +35,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=100_000,
         help="the rows of sellout_entries2 that benchmarks run on (100000)",
     )
+    group = parser.getgroup("phase 1 faults")
+    group.addoption(
+        "--points",
+        type=int,
+        metavar="N",
+        help=f"points of failure to try ({POINTS}, with -m faults {_POINTS_OF_THE_LONG_RUN})",
+    )
+    group.addoption(
+        "--fault-seed",
+        type=int,
+        metavar="N",
+        help=f"what draws them ({_SEED}, with -m faults another one each time); it is in the header",
+    )
+    group.addoption("--fault-point", metavar="POINT", help="try this one only, as a failure has printed it")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"faults: --points={config.option.points} --fault-seed={config.option.fault_seed}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    long_run, option = is_asked_for(config, "faults"), config.option
+    if option.points is None:
+        option.points = _POINTS_OF_THE_LONG_RUN if long_run else POINTS
+    if option.fault_seed is None:
+        # Here, so that the workers of pytest-xdist are given the same one.
+        option.fault_seed = random.randrange(10**8) if long_run else _SEED  # noqa: S311 - a sample, not a secret
     for name, meaning in _OPT_IN.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
@@ -39,14 +69,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Keeps a benchmark to itself: another worker would be measured with it."""
-    if "benchmark" in config.option.markexpr:
+    if is_asked_for(config, "benchmark"):
         config.option.numprocesses = 0
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what nobody asked for."""
-    unasked = [name for name in _OPT_IN if name not in config.option.markexpr]
+    unasked = [name for name in _OPT_IN if not is_asked_for(config, name)]
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.plugins.selections import staging_is_asked_for
+from tests.plugins.selections import is_asked_for
 from tests.support import embedded
 
 MAJORS = ("12", "13", "14", "15", "16", "17", "18")
@@ -248,7 +248,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
         config.stash[_CHOICE] = Choice(**worker_input["server_choice"])
-    elif not config.option.collectonly and not staging_is_asked_for(config):
+    elif not config.option.collectonly and not is_asked_for(config, "staging"):
         config.stash[_CHOICE] = choose(dsn=config.option.dsn, pg=config.option.pg, image=config.option.pg_image)
 
 
@@ -437,6 +437,16 @@ def private_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 
     Of the same kind and version as the session's; but with ``--dsn`` it is the embedded one.
     """
+    yield from _private(pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def module_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """The same for all tests of a module, each of which leaves it running."""
+    yield from _private(pytestconfig)
+
+
+def _private(pytestconfig: pytest.Config) -> Iterator[Server]:
     choice = pytestconfig.stash[_CHOICE]
     if choice.kind == "dsn":
         choice = _choose_embedded("--dsn names a server that must not be killed")

@@ -9,14 +9,29 @@ import os
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from phase_1 import certificate as gate
+from phase_1.fingerprint import sha256
+from phase_1.problems import Problem
 from tests.claims import STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED
-from tests.plugins.certificate import EVIDENCE, REPORT, WHOLE, certify_instead
-from tests.plugins.selections import staging_is_asked_for
+from tests.plugins.certificate import ABOUT, EVIDENCE, REPORT, SIGN_KEY, WHOLE, certificate_of, certify_instead
+from tests.plugins.selections import is_asked_for
 from tests.plugins.server import SERVER_FACTS, Choice, choose_like
+from tests.support.certificate import (
+    CERTIFIED,
+    STAGING,
+    CertificateError,
+    Document,
+    Key,
+    plain,
+    read,
+    signed_by,
+    write,
+)
 from tests.support.rehearsal import CannotBeRehearsed, Rehearsal, rehearse
 from tests.support.staging import MIGRATED, NOT_MIGRATED, Staging, given
 
@@ -24,6 +39,7 @@ _NARROWEST = 20  # columns for a text in the last cell: with less a table is tol
 
 _STAGING = pytest.StashKey[Staging]()
 _THROWAWAY = pytest.StashKey[Choice]()
+_ADDED = pytest.StashKey[str]()  # what became of --add-to-certificate
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,16 +56,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="what migrate.py will be given there, in one string, such as '--skip-table email_logs'",
     )
+    group.addoption(
+        "--add-to-certificate",
+        metavar="FILE",
+        help="add the rehearsal, if it passes, to this certificate: migrate.py --strict then knows staging's schema",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Makes the run one of its own: its tests, its report, and no worker to be measured beside another."""
-    if not staging_is_asked_for(config):
+    if not is_asked_for(config, "staging"):
+        if config.option.add_to_certificate:
+            raise pytest.UsageError("--add-to-certificate goes with -m staging: it adds staging's rehearsal")
         return
     config.option.numprocesses = 0
     config.option.certify = True
     config.stash[REPORT] = "staging"
+    config.stash[ABOUT] = STAGING
     config.stash[WHOLE] = ["tests/staging"]
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args = [str(config.rootpath / "tests" / "staging")]
@@ -58,7 +82,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Connects, so that a DSN to nowhere ends the run before the first test."""
     config = session.config
-    if not staging_is_asked_for(config) or config.option.collectonly:
+    if not is_asked_for(config, "staging") or config.option.collectonly:
         return
     option = config.option
     if option.scale is not None and not 0 < option.scale <= 1:
@@ -66,6 +90,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     staging = Staging(*given(option.dsn, os.environ, option.migrate_options))
     config.add_cleanup(staging.close)
     config.stash[_STAGING] = staging
+    if option.add_to_certificate:
+        if staging.state == MIGRATED:
+            raise pytest.UsageError(f"--add-to-certificate: {staging} is migrated; nothing is rehearsed there")
+        addable(Path(option.add_to_certificate), config.stash[SIGN_KEY])  # now, rather than after the rehearsal
     if staging.state == NOT_MIGRATED:
         config.stash[_THROWAWAY] = choose_like(staging.major, pg=option.pg, image=option.pg_image)
     config.stash[SERVER_FACTS] = {
@@ -82,6 +110,54 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         (*STAGING_ALWAYS, *STAGING_NOT_MIGRATED, *STAGING_MIGRATED),
         {claim.id: f"the database is {staging.state}" for claim in other},
     )
+
+
+def addable(path: Path, key: Key | None) -> Document:
+    """The certificate that the rehearsal is added to. Raises UsageError if it cannot be, without losing what it says.
+
+    With a key it has to be signed by that key already: signing it again would vouch for whatever it says.
+    """
+    if path.suffix != ".json":
+        raise pytest.UsageError(f"--add-to-certificate: {path} is not called .json, as a certificate is")
+    try:
+        made = read(path, key)
+        certified = gate.read(str(path))
+        gate.require(certified)
+    except (CertificateError, Problem) as problem:
+        raise pytest.UsageError(f"--add-to-certificate: {problem}") from None
+    if certified.signed and not key:
+        raise pytest.UsageError(
+            f"--add-to-certificate: {path} is signed; give --sign-key, to sign it with the same key"
+        )
+    return made
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Adds the rehearsal to the certificate, once the report of the run says that all of it holds."""
+    config = session.config
+    document = certificate_of(config)
+    if not config.option.add_to_certificate or document is None or document["verdict"] != CERTIFIED:
+        return
+    staging, path, key = config.stash[_STAGING], Path(config.option.add_to_certificate), config.stash[SIGN_KEY]
+    catalog = staging.before.catalog
+    rehearsal = {
+        "of": str(staging),
+        "created": document["created"],
+        "version_num": staging.version_num,
+        "before": sha256(catalog),
+        "schema": plain(gate.application(catalog, staging.tables)),
+    }
+    try:
+        made = addable(path, key)
+        # The last one counts: a schema from before is not vouched for by a rehearsal of the one that is there now.
+        others = [each for each in made["rehearsals"] if each["of"] != rehearsal["of"]]
+        write({**made, "rehearsals": [*others, rehearsal]}, path.parent, path.stem, key)
+    except (CertificateError, pytest.UsageError) as problem:
+        config.stash[_ADDED] = str(problem)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return
+    config.stash[_ADDED] = f"the rehearsal was added to {path}; {signed_by(key)}"
 
 
 @pytest.hookimpl(trylast=True)
@@ -122,6 +198,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if name == EVIDENCE and getattr(report, "when", "") == "call":
                     terminalreporter.section(piece["title"], sep="-")
                     terminalreporter.write_line(shown(piece["value"]))
+    if config.option.add_to_certificate:
+        terminalreporter.section("certificate of the migration")
+        terminalreporter.write_line(config.stash.get(_ADDED, "nothing was added: staging is not certified"))
 
 
 def shown(value: Any) -> str:

@@ -19,15 +19,29 @@ from typing import Any
 
 import jinja2
 import jsonschema
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import Error as SigningError
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from phase_1 import certificate as gate
+from phase_1.certificate import MIGRATION, PAYLOAD_TYPE, SCHEMA, STATEMENT, TEST_RESULT, files
+from phase_1.problems import Problem
 from tests.claims import Claim, section_title
 
-CERTIFIED, NOT_CERTIFIED = "certified", "not certified"
+CERTIFIED, NOT_CERTIFIED = gate.CERTIFIED, "not certified"
 PASSED, FAILED, SKIPPED, XFAILED = "passed", "failed", "skipped", "xfailed"
 NOT_APPLICABLE, DESELECTED, NOT_RUN = "not applicable", "deselected", "not run"
 
 ROOT = Path(__file__).resolve().parents[2]
 _HERE = Path(__file__).resolve().parent
+
+#: What the report of ``pytest -m staging`` is about.
+STAGING = "a staging database"
+
+#: Reports that a certificate takes in, if they are about the same files: reports/<name>.json.
+_TAKEN_IN = ("controls", "mutants")
 
 Document = dict[str, Any]
 
@@ -47,6 +61,7 @@ class TestResult:
     outcome: str = NOT_RUN
     seconds: float = 0.0
     evidence: list[dict[str, Any]] = field(default_factory=list)
+    fingerprints: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The test as it stands in the document."""
@@ -102,10 +117,12 @@ def document(
     reasons: Sequence[str],
     totals: Mapping[str, int],
     not_applicable: Mapping[str, str] | None = None,
+    about: str = MIGRATION,
 ) -> Document:
     """The certificate of one run. ``reasons`` are what speaks against it beyond the claims.
 
     ``not_applicable`` says of claims why the run has nothing to do with them; they speak neither for nor against.
+    ``about`` is what the claims are about: nobody takes staging's report for a certificate of the migration.
     """
     aside = not_applicable or {}
     judged = []
@@ -129,18 +146,37 @@ def document(
         "reasons": against,
         "seconds": round(seconds, 1),
         "totals": dict(totals),
+        "fingerprints": [each for result in results if result.outcome == PASSED for each in result.fingerprints],
     }
     return {
-        "schema": 1,
+        "schema": SCHEMA,
+        "about": about,
         "verdict": verdict,
         "reasons": against,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git": git(),
         "subject": subject(),
+        "suite": suite(),
         "tools": tools(),
         "runs": [run_of_it],
         "claims": judged,
+        "rehearsals": [],
+        **{name: taken_in(ROOT / "reports" / f"{name}.json") if about == MIGRATION else NOT_RUN for name in _TAKEN_IN},
     }
+
+
+def taken_in(path: Path) -> Any:
+    """What another report says, without its ``subject``; ``not run`` where there is none about the same files.
+
+    Such a report is an object with the ``subject`` as :func:`subject` gives it; the rest is its own.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return NOT_RUN
+    if not isinstance(report, dict) or report.pop("subject", None) != subject():
+        return NOT_RUN
+    return report
 
 
 def merge(documents: Sequence[Document]) -> Document:
@@ -149,7 +185,7 @@ def merge(documents: Sequence[Document]) -> Document:
     Raises CertificateError if they are not about the same files.
     """
     ordered = sorted(documents, key=lambda each: (each["runs"][0]["server"] or {}).get("version_num", 0))
-    if len({json.dumps(each["subject"], sort_keys=True) for each in ordered}) != 1:
+    if len({json.dumps([each["subject"], each["suite"]], sort_keys=True) for each in ordered}) != 1:
         raise CertificateError("the runs are not about the same files: certify all versions again")
     merged = dict(ordered[0])
     merged["created"] = max(each["created"] for each in ordered)
@@ -178,10 +214,95 @@ def server_name(server: Mapping[str, Any] | None) -> str:
 
 def subject() -> list[dict[str, str]]:
     """The files that the certificate is about, with their SHA-256."""
-    files = [*sorted((ROOT / "sql").glob("*.sql")), ROOT / "migrate.py", *sorted((ROOT / "phase_1").glob("*.py"))]
-    return [
-        {"name": str(path.relative_to(ROOT)), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in files
-    ]
+    return [{"name": name, "sha256": digest} for name, digest in files().items()]
+
+
+def suite() -> str:
+    """One SHA-256 over the files of the suite: what ``sha256sum`` prints of them, in the order of their names."""
+    found = [*(ROOT / "tests").rglob("*"), ROOT / "conftest.py", ROOT / "pyproject.toml"]
+    lines = sorted(
+        (path.relative_to(ROOT).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in found
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in lines).encode()).hexdigest()
+
+
+def statement(certificate: Document) -> Document:
+    """The certificate as a statement of in-toto about the result of a test; a claim is what it calls a test."""
+    claims = certificate["claims"]
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": each["name"], "digest": {"sha256": each["sha256"]}} for each in certificate["subject"]],
+        "predicateType": TEST_RESULT,
+        "predicate": {
+            "result": "PASSED" if certificate["verdict"] == CERTIFIED else "FAILED",
+            "configuration": [{"name": "tests", "digest": {"sha256": certificate["suite"]}}],
+            "passedTests": [each["id"] for each in claims if each["status"] == CERTIFIED],
+            "failedTests": [each["id"] for each in claims if each["status"] == NOT_CERTIFIED],
+            **{name: value for name, value in certificate.items() if name not in ("subject", "suite")},
+        },
+    }
+
+
+def of_statement(made: Document) -> Document:
+    """The certificate that a statement was made of."""
+    derived = ("result", "configuration", "passedTests", "failedTests")
+    predicate = made["predicate"]
+    return {
+        **{name: value for name, value in predicate.items() if name not in derived},
+        "subject": [{"name": each["name"], "sha256": each["digest"]["sha256"]} for each in made["subject"]],
+        "suite": predicate["configuration"][0]["digest"]["sha256"],
+    }
+
+
+class Key:
+    """A private key that certificates are signed with, in PEM and without a passphrase: ed25519, ECDSA or RSA.
+
+    Raises CertificateError if it is none.
+    """
+
+    def __init__(self, pem: bytes) -> None:
+        try:
+            self._signer = CryptoSigner(load_pem_private_key(pem, None))
+        except (ValueError, TypeError, UnsupportedAlgorithm, SigningError) as error:
+            raise CertificateError("is no private key in PEM without a passphrase") from error
+
+    @property
+    def public(self) -> SSlibKey:
+        """What the signatures are checked with."""
+        return self._signer.public_key
+
+    @property
+    def id(self) -> str:
+        """The name of the key: a digest of its public half."""
+        return self.public.keyid
+
+    def envelope(self, payload: bytes) -> Document:
+        """The payload in an envelope that is signed."""
+        made = Envelope(payload, PAYLOAD_TYPE, {})
+        made.sign(self._signer)
+        envelope: Document = made.to_dict()
+        return envelope
+
+
+def signed_by(key: Key | None) -> str:
+    """Whether a certificate is signed, in a line."""
+    return f"signed: with the key {key.id}" if key else "UNSIGNED: whoever can change the file can change the verdict"
+
+
+def read(path: Path, key: Key | None = None) -> Document:
+    """The certificate in a file that :func:`write` has written, signed or not; with a key, signed by it.
+
+    Raises CertificateError if it is none.
+    """
+    try:
+        made = gate.read(str(path), key.public if key else None).statement
+        jsonschema.validate(made, _schema())
+    except (Problem, jsonschema.ValidationError) as error:
+        why = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+        raise CertificateError(why) from error
+    return of_statement(made)
 
 
 def git() -> dict[str, Any] | None:
@@ -203,7 +324,7 @@ def git() -> dict[str, Any] | None:
 def tools() -> dict[str, str]:
     """The versions of what made the certificate."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("pytest", "psycopg", "hypothesis", "testcontainers"):
+    for name in ("pytest", "psycopg", "hypothesis", "testcontainers", "securesystemslib", "cryptography"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -211,8 +332,11 @@ def tools() -> dict[str, str]:
     return versions
 
 
-def render(certificate: Document) -> str:
-    """The certificate as a page that needs nothing but itself."""
+def render(certificate: Document, key: Key | None = None, *, measured: bool = False) -> str:
+    """The certificate as a page that needs nothing but itself; it says with what key the JSON is signed.
+
+    ``measured``: a ``benchmark.html`` is beside it.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -225,7 +349,11 @@ def render(certificate: Document) -> str:
         for title, claims in groupby(certificate["claims"], key=lambda claim: section_title(claim["section"]))
     ]
     return environment.get_template("certificate.html.j2").render(
-        certificate=certificate, sections=sections, server_name=server_name
+        certificate=certificate,
+        sections=sections,
+        server_name=server_name,
+        signed=signed_by(key),
+        measured=measured,
     )
 
 
@@ -249,17 +377,23 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def write(certificate: Document, directory: Path, name: str = "certificate") -> list[Path]:
-    """Writes ``<name>.json`` and ``<name>.html``: both whole, or neither.
+def _schema() -> Document:
+    schema: Document = json.loads((_HERE / "certificate.schema.json").read_text(encoding="utf-8"))
+    return schema
+
+
+def write(certificate: Document, directory: Path, name: str = "certificate", key: Key | None = None) -> list[Path]:
+    """Writes ``<name>.json``, with a key in an envelope that is signed, and ``<name>.html``: both whole, or neither.
 
     Raises CertificateError with the reason if they cannot be written.
     """
-    schema = json.loads((_HERE / "certificate.schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(certificate, schema)
+        made = statement(certificate)
+        jsonschema.validate(made, _schema())
+        text = json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         contents = {
-            f"{name}.json": json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            f"{name}.html": render(certificate),
+            f"{name}.json": json.dumps(key.envelope(text.encode()), indent=2) + "\n" if key else text,
+            f"{name}.html": render(certificate, key, measured=(directory / "benchmark.html").is_file()),
         }
     except jsonschema.ValidationError as error:
         raise CertificateError(

@@ -23,6 +23,7 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 # Seconds between two looks at a starting server; the default of 1 doubles the time that a start takes. Read
 # when testcontainers is imported, hence this line above that one.
 os.environ.setdefault("TC_POOLING_INTERVAL", "0.1")
+os.environ.setdefault("TC_MAX_TRIES", "600")  # a minute of them: a busy machine takes more than the default's 12 s
 
 import docker.errors  # type: ignore[import-untyped] # there are no types for it
 import requests.exceptions

@@ -40,7 +40,8 @@ Callback = Callable[[Statement], Literal["cut"] | None]
 class Proxy:
     """Stands on a port of 127.0.0.1 in front of a server that takes connections without TLS.
 
-    ``server`` is the server as seen through it: ``proxy.server.connect(…)``, ``Database(proxy.server, …)``. A
+    ``server`` is the server as seen through it: ``proxy.server.connect(…)``, ``Database(proxy.server, …)``;
+    ``behind`` the one that new connections go to, another one after a failover. A
     callback runs in a thread of the proxy while the client waits, for as long as it likes. An exception in
     one cuts the connection, and is raised when the proxy is closed.
 
@@ -49,7 +50,7 @@ class Proxy:
     """
 
     def __init__(self, server: Server) -> None:
-        self._upstream = (server.host, server.port)
+        self.behind = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.server = server.seen_at(*self._listener.getsockname())
         self._lock = threading.Lock()
@@ -86,6 +87,17 @@ class Proxy:
         """The statements so far, of all connections or of those with that name, in the order they came."""
         with self._lock:
             return [each for each in self._statements if application_name in (None, each.application_name)]
+
+    def pid(self, connection: int) -> int:
+        """The server process of a connection that has been told of it."""
+        with self._lock:
+            return self._links[connection].pid
+
+    def cut(self, connection: int) -> None:
+        """Drops a connection, with RST on both sides."""
+        with self._lock:
+            link = self._links[connection]
+        link.cut()
 
     def cut_all(self) -> None:
         """Drops every connection there is, with RST on both sides."""
@@ -126,7 +138,7 @@ class Proxy:
             client.settimeout(_JOIN_TIMEOUT)
             startup, code = _startup(client)
             client.settimeout(None)
-            upstream = _connect(*self._upstream)
+            upstream = _connect(self.behind.host, self.behind.port)
             upstream.sendall(startup)
         except (OSError, EOFError):
             client.close()
@@ -197,6 +209,8 @@ class Proxy:
         for batch in _batches(link.upstream):
             for message in batch:
                 held += message
+                if message[:1] == b"K":
+                    link.pid = int.from_bytes(message[5:9], "big")
                 if message[:1] == b"G":
                     link.copying = True
                 elif message[:1] == b"Z" and link.unanswered:
@@ -230,6 +244,7 @@ class _Link:
         self.client = client
         self.upstream = upstream
         self.count = 0
+        self.pid = 0
         #: For each ReadyForQuery to come, the statements that it answers.
         self.unanswered: deque[list[Statement]] = deque()
         self.copying = False

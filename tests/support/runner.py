@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import migrate
@@ -55,11 +56,13 @@ def run(*arguments: str) -> Run:
     return Run(status, out.getvalue(), err.getvalue())
 
 
-def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts ``python migrate.py`` with pipes and no terminal; the caller waits for it."""
+def start(
+    *arguments: str, environment: Mapping[str, str] | None = None, directory: Path = REPOSITORY
+) -> subprocess.Popen[str]:
+    """Starts ``python migrate.py``, or a copy of it, with pipes and no terminal; the caller waits for it."""
     return subprocess.Popen(
         [sys.executable, "migrate.py", *arguments],
-        cwd=REPOSITORY,
+        cwd=directory,
         env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -71,5 +74,6 @@ def start(*arguments: str, environment: Mapping[str, str] | None = None) -> subp
 
 
 def _as_from_a_terminal() -> None:
-    """Ctrl-C is heard: what a shell starts in the background, a CI's job for one, inherits that it is ignored."""
+    """Ctrl-C and a hang-up are heard: what a CI starts in the background, or nohup, inherits that they are ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -86,12 +86,7 @@ class Workload:
 
     def lost(self, session: psycopg.Connection[Any]) -> list[str]:
         """What was acknowledged and is not there."""
-        there = {str(row) for (row,) in session.execute("SELECT id FROM public.email_logs WHERE recipient = 'twin'")}
-        [(counted,)] = session.execute("SELECT rows_processed FROM public.uploads WHERE id = %s", [self._upload])
-        missing = [f"email_logs {row}" for row in sorted(self.inserted - there)]
-        if counted - self._before < self.raised:
-            missing.append(f"{self.raised} updates of an upload, of which {counted - self._before} are there")
-        return missing
+        return _lost(session, self.inserted, self._upload, self.raised, self._before)
 
     def _work(self, session: psycopg.Connection[Any]) -> None:
         while not self._ended.is_set():
@@ -131,3 +126,67 @@ class Workload:
         else:
             run(session, self._statement(number))
         return name
+
+
+def _lost(session: psycopg.Connection[Any], inserted: set[str], upload: str, raised: int, before: int) -> list[str]:
+    there = {str(row) for (row,) in session.execute("SELECT id FROM public.email_logs WHERE recipient = 'twin'")}
+    [(counted,)] = session.execute("SELECT rows_processed FROM public.uploads WHERE id = %s", [upload])
+    missing = [f"email_logs {row}" for row in sorted(inserted - there)]
+    if counted - before < raised:
+        missing.append(f"{raised} updates of an upload, of which {counted - before} are there")
+    return missing
+
+
+class Writer:
+    """One session that writes as fast as it is answered, through restarts of the server, and remembers what was.
+
+    Runs from the beginning of a ``with`` block to its end. What was under way when the server went away may be
+    there or not: nobody was told.
+    """
+
+    TABLES = ("email_logs", "uploads")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._upload, self._before = database.query(
+            "SELECT id::text, rows_processed FROM public.uploads ORDER BY id LIMIT 1"
+        )[0]
+        self.inserted: set[str] = set()
+        self.raised = 0
+        self.failures: Counter[str] = Counter()
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def lost(self) -> list[str]:
+        """What was acknowledged and is not there."""
+        with self._database.server.connect(self._database.name) as session:
+            return _lost(session, self.inserted, self._upload, self.raised, self._before)
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with self._database.server.connect(self._database.name, OWNER, prepare_threshold=None) as session:
+                    while not self._ended.wait(0.002):
+                        self._write(session)
+            except psycopg.OperationalError as error:
+                # The server is on its way down or up; what holds a lock for long is none of that.
+                if isinstance(error, (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)):
+                    self.failures[type(error).__name__] += 1
+                self._ended.wait(0.01)
+            except psycopg.Error as error:
+                self.failures[type(error).__name__] += 1
+
+    def _write(self, session: psycopg.Connection[Any]) -> None:
+        row = str(uuid.uuid4())
+        session.execute("INSERT INTO public.email_logs (id, recipient) VALUES (%s, 'twin')", [row])
+        self.inserted.add(row)
+        session.execute("UPDATE public.uploads SET rows_processed = rows_processed + 1 WHERE id = %s", [self._upload])
+        self.raised += 1

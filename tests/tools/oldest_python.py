@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.application import load  # noqa: E402 - found through the line above
+from tests.claims import Claim  # noqa: E402
+from tests.support import certificate  # noqa: E402
 from tests.support.embedded import Cluster  # noqa: E402
+from tests.support.keys import make_keys  # noqa: E402
 
 CASES = (
     (["--help"], 0, "exit codes"),
@@ -29,7 +32,19 @@ CASES = (
     (["--rollback", "--force"], 0, "as it was before"),
     (["--online", "--jobs", "2", "--force"], 0, "every row has a client"),
     (["--rollback", "--online", "--force"], 0, "as it was before"),
+    (["--certificate", "certificate.json", "--trusted-key", "other.pub", "--force"], 3, "not signed with the trusted"),
+    (["--certificate", "certificate.json", "--trusted-key", "trusted.pub", "--dry-run"], 0, "ADD COLUMN client_id"),
 )
+
+
+def make_certificate(directory: Path, version_num: int) -> None:
+    """A certificate of one claim, signed by this Python's library, and two public keys."""
+    trusted, _ = make_keys(directory, "trusted"), make_keys(directory, "other")
+    result = certificate.TestResult("test_it.py::test_first", ["first"], certificate.PASSED)
+    server = {"version": str(version_num // 10000), "version_num": version_num}
+    claims = [Claim("first", "It holds.", "2.1")]
+    made = certificate.document(claims, [result], server=server, seconds=1.0, reasons=[], totals={})
+    certificate.write(made, directory, key=trusted.key)
 
 
 def main(python: str) -> int:
@@ -43,10 +58,11 @@ def main(python: str) -> int:
         with psycopg.connect(database, autocommit=True) as connection:
             load.create(connection, "deployed")
             load.load(connection, "deployed", sales=500)
+            make_certificate(Path(directory), connection.info.server_version)
         owner = conninfo.make_conninfo(database, user="app_owner", password="app_owner")  # noqa: S106
         for arguments, code, words in CASES:
             command = [python, str(ROOT / "migrate.py"), "--dsn", owner, *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
             passed = done.returncode == code and words in done.stdout + done.stderr
             failed += not passed
             print(("passed: " if passed else "FAILED: ") + " ".join(arguments))
@@ -57,4 +73,5 @@ def main(python: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    # Absolute, since the cases run in a directory of their own.
+    sys.exit(main(str(Path(sys.argv[1]).absolute())))

@@ -17,7 +17,8 @@ import pytest
 
 from tests.claims import CLAIMS, Claim
 from tests.support import certificate
-from tests.support.certificate import ROOT, CertificateError, Document, TestResult, judge, merge, plain, write
+from tests.support.certificate import ROOT, CertificateError, Document, TestResult, judge, merge, plain, taken_in, write
+from tests.support.keys import make_keys
 
 _SERVER = {"kind": "embedded", "version": "18.4", "version_num": 180004, "image": None, "reason": "in a test"}
 _SCHEMA = json.loads((ROOT / "tests" / "support" / "certificate.schema.json").read_text())
@@ -107,7 +108,7 @@ def certify(tmp_path: Path) -> Certify:
             check=False,
         )
         written = tmp_path / "reports" / "certificate.json"
-        return Run(done.returncode, done.stdout, json.loads(written.read_text()) if written.is_file() else None)
+        return Run(done.returncode, done.stdout, certificate.read(written) if written.is_file() else None)
 
     return run
 
@@ -142,7 +143,7 @@ def test_certificate_certifies_when_every_claim_passes(
     assert (run.exit_code, document["verdict"], document["reasons"]) == (0, "certified", []), run.output
     assert document["runs"][0]["server"] == _SERVER
     assert document["runs"][0]["totals"] == {"passed": 3}
-    jsonschema.validate(document, _SCHEMA)
+    jsonschema.validate(certificate.statement(document), _SCHEMA)
 
     tests = {test["nodeid"]: test["evidence"] for test in document["claims"][0]["runs"][0]["tests"]}
     kept = {piece["title"]: piece["value"] for piece in tests["tests_here/test_evidence.py::test_evidence"]}
@@ -161,6 +162,69 @@ def test_certificate_certifies_when_every_claim_passes(
     assert "&lt;script&gt;alert(1)" in page
     assert "verdict: certified" in run.output
     assert str(tmp_path / "reports" / "certificate.html") in run.output
+
+
+_KEY_IS_GONE = _PASSING.replace("    pass", "    import os; assert 'CERTIFICATE_SIGN_KEY' not in os.environ")
+
+
+@_WORKERS
+@pytest.mark.parametrize("how", ["option", "environment", "unsigned"])
+def test_certificate_is_signed_with_the_key_that_is_given(
+    certify: Certify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, workers: tuple[str, ...]
+) -> None:
+    """With a key the file is an envelope that its public half opens; without, page and terminal say UNSIGNED.
+
+    A release that is gated on the signature waits for one, and a test that finds the key can sign what it likes.
+    """
+    keys = make_keys(tmp_path, "mine")
+    if how == "environment":
+        monkeypatch.setenv("CERTIFICATE_SIGN_KEY", Path(keys.private).read_text())
+    run = certify(_KEY_IS_GONE, *workers, *([f"--sign-key={keys.private}"] if how == "option" else []))
+    assert run.exit_code == 0, run.output
+    reports = tmp_path / "reports"
+    page, words = (reports / "certificate.html").read_text(), certificate.signed_by(None)
+    if how == "unsigned":
+        assert json.loads((reports / "certificate.json").read_text())["predicateType"].endswith("/test-result/v0.1")
+        with pytest.raises(CertificateError, match="UNSIGNED"):
+            certificate.read(reports / "certificate.json", keys.key)
+    else:
+        words = f"signed: with the key {keys.key.id}"
+        assert certificate.read(reports / "certificate.json", keys.key) == run.document
+    assert words in run.output
+    assert words in page
+    assert ("UNSIGNED" in run.output, "UNSIGNED" in page) == (how == "unsigned", how == "unsigned")
+
+
+def test_key_that_cannot_sign_ends_the_run_before_its_tests(certify: Certify, tmp_path: Path) -> None:
+    """A file without a private key, or a key without a certificate, is wrong usage, said before the first test.
+
+    Half an hour later the certificate would be there, and not be signed.
+    """
+    keys = make_keys(tmp_path, "mine")
+    for path, words in ((keys.public, "is no private key in PEM"), (tmp_path / "nowhere", "No such file")):
+        run = certify(_PASSING, f"--sign-key={path}")
+        assert (run.exit_code, run.document) == (pytest.ExitCode.USAGE_ERROR, None)
+        assert f"ERROR: --sign-key {path}: {words}" in run.output
+
+
+def test_other_report_is_taken_in_if_it_is_about_the_same_files(tmp_path: Path) -> None:
+    """What controls and mutants have found is in the certificate, unless it was found in other files.
+
+    A score of last month's files would stand beside this month's verdict.
+    """
+    path = tmp_path / "mutants.json"
+    assert taken_in(path) == "not run"
+    for about, expected in (
+        (certificate.subject(), {"score": 99.1}),
+        (certificate.subject()[1:], "not run"),
+        ([{**each, "sha256": "0" * 64} for each in certificate.subject()], "not run"),
+    ):
+        path.write_text(json.dumps({"subject": about, "score": 99.1}))
+        assert taken_in(path) == expected
+    path.write_text('{"score": 99.1}')
+    assert taken_in(path) == "not run"
+    path.write_text("[")
+    assert taken_in(path) == "not run"
 
 
 # What pytest itself is content with: it would exit with 0.
@@ -431,11 +495,13 @@ def test_schema_is_one_and_refuses_what_is_no_certificate() -> None:
     """
     jsonschema.Draft202012Validator.check_schema(_SCHEMA)
     document = _document("passed", "failed")
-    jsonschema.validate(document, _SCHEMA)
+    made = certificate.statement(document)
+    jsonschema.validate(made, _SCHEMA)
+    assert certificate.of_statement(made) == document
     changes: list[Document] = [{"verdict": "passed"}, {"claims": None}, {"runs": []}, {"unknown": 1}]
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**document, **change}, _SCHEMA)
+            jsonschema.validate({**made, "predicate": {**made["predicate"], **change}}, _SCHEMA)
 
 
 def test_page_needs_nothing_but_itself() -> None:
@@ -511,13 +577,13 @@ def test_merged_certificate_is_as_good_as_its_worst_run() -> None:
     good = _document("passed", "passed", server={**_SERVER, "version": "12.22", "version_num": 120022})
     bad = _document("passed", "failed")
     merged = merge([bad, good])
-    jsonschema.validate(merged, _SCHEMA)
+    jsonschema.validate(certificate.statement(merged), _SCHEMA)
     assert [run["server"]["version"] for run in merged["runs"]] == ["12.22", "18.4"]
     assert merged["verdict"] == "not certified"
     assert [claim["reason"] for claim in merged["claims"]] == ["", "PostgreSQL 18.4: 1 test failed"]
     assert merge([good, good])["verdict"] == "certified"
     page = certificate.render(merged)
     assert "Claims by version" in page
-    bad["subject"][0]["sha256"] = "0" * 64
-    with pytest.raises(CertificateError, match="not about the same files"):
-        merge([bad, good])
+    for other in ({"subject": [{**good["subject"][0], "sha256": "0" * 64}]}, {"suite": "0" * 64}):
+        with pytest.raises(CertificateError, match="not about the same files"):
+            merge([{**good, **other}, good])

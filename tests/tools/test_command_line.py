@@ -67,6 +67,10 @@ def _is_one_clear_message(ended: Run) -> bool:
         (["--rollback", "--verify"], "not allowed with"),
         (["--jobs", "2"], "goes with --online"),
         (["--online", "--jobs", "0"], "1 or more"),
+        (["--trusted-key", "trusted.pub"], "goes with --certificate"),
+        (["--strict"], "goes with --certificate"),
+        (["--verify", "--certificate", "certificate.json"], "changes nothing anyway"),
+        (["--certificate", "nowhere.json"], "No such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -264,10 +268,11 @@ def test_standby_is_refused() -> None:
         (primary.data_directory / "standby.signal").touch()
         primary.start()
         dsn = make_conninfo(primary.superuser_dsn, dbname="app", user=OWNER, password=OWNER)
-        ended = run("--force", "--dsn", dsn)
-    assert ended.status == problems.REFUSED
-    assert "is a standby" in ended.err
-    assert "connect to the primary" in ended.err
+        runs = [run("--force", "--dsn", dsn, *mode) for mode in ([], ["--online"])]
+    for ended in runs:
+        assert ended.status == problems.REFUSED
+        assert "is a standby" in ended.err
+        assert "connect to the primary" in ended.err
 
 
 @pytest.mark.claim("asks-before-changing", "exit-codes")

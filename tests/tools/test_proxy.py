@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Literal
 
 import psycopg
@@ -13,12 +13,6 @@ from psycopg.pq import TransactionStatus
 
 from tests.plugins.server import Server
 from tests.support.proxy import Proxy, Statement
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server) as made:
-        yield made
 
 
 @pytest.fixture
@@ -127,16 +121,19 @@ def test_a_backend_terminated_in_a_callback_reaches_the_client_as_such(proxy: Pr
     Otherwise the SQLSTATE that the runner decides by is not the one that it meets in production.
     """
     with proxy.server.connect() as connection, server.connect() as administrator:
-        backend = connection.info.backend_pid
+        backend, gone = connection.info.backend_pid, Event()
 
         def terminate(statement: Statement) -> None:
             administrator.execute("SELECT pg_terminate_backend(%s)", (backend,))
             while administrator.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (backend,)).fetchall():
                 pass
+            gone.set()
 
         proxy.before(terminate)
         with pytest.raises(errors.AdminShutdown):
             connection.execute("SELECT 1")
+        # The client may have its answer before the callback has seen that nobody is there any more.
+        assert gone.wait(20)
 
 
 def test_a_cancel_request_passes(proxy: Proxy, server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -19,16 +20,19 @@ import pytest
 from psycopg import errors
 
 from phase_1.options import Options
-from tests.claims import CLAIMS, STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED
+from phase_1.problems import DONE, REFUSED
+from tests.claims import CLAIMS, STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED, Claim
 from tests.plugins.database import Database, Templates
-from tests.plugins.selections import staging_is_asked_for
+from tests.plugins.selections import is_asked_for
 from tests.plugins.server import Choice
-from tests.plugins.staging import shown
+from tests.plugins.staging import addable, shown
 from tests.staging import test_migrated, test_not_migrated, test_unchanged
-from tests.support.certificate import ROOT, Document
+from tests.support.certificate import ROOT, Document, Key, TestResult, document, read, write
 from tests.support.embedded import wheel_bin_directory
+from tests.support.keys import make_keys
 from tests.support.rehearsal import CannotBeRehearsed, dumper, rehearse
 from tests.support.rows import Figures, Filler, NoRows
+from tests.support.runner import run as migrate
 from tests.support.staging import Staging, given
 from tests.tools.test_servers import children, free_port
 
@@ -126,7 +130,7 @@ def run(reports: Path, *arguments: str, **environment: str) -> Run:
     return Run(
         done.returncode,
         done.stdout,
-        json.loads(report.read_text()) if report.exists() else None,
+        read(report) if report.exists() else None,
         page.read_text() if page.exists() else "",
     )
 
@@ -159,6 +163,101 @@ def test_a_staging_that_is_not_migrated_is_rehearsed_and_left_as_it_was(site: Ma
     assert "not migrated" in done.page
     assert SECRET not in done.output + done.page + json.dumps(done.report)
     assert _state(staging.database) == before
+
+
+def _certificate(directory: Path, major: int, key: Key | None = None, outcome: str = "passed") -> Path:
+    """A certificate that knows no schema yet, of one claim."""
+    made = document(
+        [Claim("first", "It holds.", "2.1")],
+        [TestResult("test_it.py::test_first", ["first"], outcome)],
+        server={"version": str(major), "version_num": major * 10000},
+        seconds=1.0,
+        reasons=[],
+        totals={},
+    )
+    return write(made, directory, key=key)[0]
+
+
+def test_rehearsal_is_added_to_a_certificate_and_lets_its_schema_through(site: Make, tmp_path: Path) -> None:
+    """A deployment unlike every variant is refused with --strict, and runs once staging's rehearsal was added.
+
+    Otherwise --strict is for nobody: no deployment is quite like another.
+    """
+    staging = site("deployed")
+    database = staging.database
+    database.execute("CREATE INDEX extra ON public.email_logs (id)")
+    keys = make_keys(tmp_path, "staging")
+    file = _certificate(tmp_path / "reports", database.server.major, keys.key)
+    gate = ("--dsn", database.owner_dsn, "--certificate", str(file), "--trusted-key", keys.public, "--strict")
+    assert migrate(*gate, "--dry-run").status == REFUSED
+    for _ in range(2):  # a second rehearsal takes the place of the first
+        done = run(
+            tmp_path / "staging",
+            f"--dsn={staging.dsn}",
+            f"--add-to-certificate={file}",
+            f"--sign-key={keys.private}",
+        )
+        assert done.exit_code == 0, done.output
+    assert "the rehearsal was added to" in done.output
+    assert f"signed: with the key {keys.key.id}" in done.output
+    [rehearsal] = read(file, keys.key)["rehearsals"]
+    assert rehearsal["of"] in file.with_suffix(".html").read_text()
+    assert SECRET not in json.dumps(rehearsal)
+    assert migrate(*gate, "--dry-run").status == DONE
+    # What was not rehearsed is as unknown as before.
+    database.execute("CREATE INDEX another ON public.email_logs (id)")
+    assert migrate(*gate, "--dry-run").status == REFUSED
+
+
+def test_rehearsal_that_fails_is_not_added(site: Make, tmp_path: Path) -> None:
+    """A staging that is not certified adds nothing, and the certificate stays as it was.
+
+    --strict would let through a schema that the migration is known to fail on.
+    """
+    staging = site("deployed")
+    staging.database.execute("ALTER TABLE public.products ADD client_id text")
+    file = _certificate(tmp_path / "reports", staging.database.server.major)
+    before = file.read_bytes()
+    done = run(tmp_path / "staging", f"--dsn={staging.dsn}", f"--add-to-certificate={file}")
+    assert done.exit_code == pytest.ExitCode.TESTS_FAILED, done.output
+    assert "nothing was added: staging is not certified" in done.output
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("signed", "given", "words"),
+    [
+        pytest.param("", "", "", id="unsigned"),
+        pytest.param("mine", "mine", "", id="signed"),
+        pytest.param("mine", "", "is signed; give --sign-key", id="signed-without-the-key"),
+        pytest.param("mine", "other", "is not signed with the trusted key", id="signed-with-another-key"),
+        pytest.param("", "mine", "is UNSIGNED", id="unsigned-with-a-key"),
+        pytest.param("failed", "", "says 'not certified'", id="not-certified"),
+        pytest.param("changed", "", "changed since: ", id="of-other-files"),
+        pytest.param("truncated", "", "is no JSON", id="truncated"),
+        pytest.param("text", "", "is not called .json", id="of-another-name"),
+    ],
+)
+def test_rehearsal_is_added_only_to_what_is_certified_and_signed_by_the_same(
+    tmp_path: Path, signed: str, given: str, words: str
+) -> None:
+    """A certificate of other files, without the verdict, or without the signature of the same key is refused.
+
+    Signing again what somebody else has changed would vouch for it.
+    """
+    keys = {name: make_keys(tmp_path, name).key for name in ("mine", "other")}
+    file = _certificate(tmp_path, 18, keys.get(signed), "failed" if signed == "failed" else "passed")
+    if signed == "changed":
+        file.write_text(re.sub(r'"sha256": "[0-9a-f]{64}"', f'"sha256": "{"0" * 64}"', file.read_text(), count=1))
+    if signed == "truncated":
+        file.write_text(file.read_text()[:-100])
+    if signed == "text":
+        file = file.rename(tmp_path / "certificate.txt")
+    if not words:
+        assert addable(file, keys.get(given))["verdict"] == "certified"
+        return
+    with pytest.raises(pytest.UsageError, match=re.escape(words)):
+        addable(file, keys.get(given))
 
 
 def _with_other_clients(database: Database) -> None:
@@ -488,7 +587,7 @@ def test_claims_of_staging_are_asked_of_a_run_about_staging_only() -> None:
     expressions = {"staging": True, "staging and not slow": True, "not staging": False, "benchmark": False, "": False}
     for expression, about in expressions.items():
         config: Any = SimpleNamespace(option=Namespace(markexpr=expression))
-        assert staging_is_asked_for(config) is about, expression
+        assert is_asked_for(config, "staging") is about, expression
 
 
 def test_evidence_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

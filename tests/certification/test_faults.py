@@ -1,0 +1,188 @@
+"""Faults at any moment of a run: of the server, of a backend, of the wire, of the runner, and of several."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from phase_1.problems import FAILED
+from tests.plugins.certificate import Evidence
+from tests.plugins.database import OWNER
+from tests.plugins.selections import is_asked_for
+from tests.plugins.server import Choice, Server
+from tests.support.embedded import Cluster
+from tests.support.failover import Pair
+from tests.support.faults import KINDS, MODES, OPERATIONS, SHARES, Point, draw, draw_calls
+from tests.support.proxy import Proxy, Statement
+from tests.support.runner import run
+from tests.support.survival import Bench
+
+#: Each kind, operation and mode has its share of the points.
+_CELLS = [(kind, operation, mode) for kind in KINDS for operation in OPERATIONS for mode in MODES]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" not in metafunc.fixturenames:
+        return
+    # The same tests in the long run: then they are that, and in any other run they are not.
+    marks = [pytest.mark.faults] if is_asked_for(metafunc.config, "faults") else []
+    cells = [pytest.param(cell, id="-".join(cell), marks=marks) for cell in _CELLS]
+    if metafunc.config.option.fault_point:
+        cells = [pytest.param(None, id="replayed", marks=marks)]
+    metafunc.parametrize("cell", cells)
+
+
+@pytest.fixture(scope="module")
+def bench(module_server: Server) -> Iterator[Bench]:
+    made = Bench(module_server)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Bench]:
+    """A server with a standby, which is an embedded one whatever the others are."""
+    server = Server(Choice("embedded", "it has a standby"), (instance := Pair()).superuser_dsn, instance)
+    made = Bench(server)
+    yield made
+    made.close()
+    server.close()
+
+
+def _points(config: pytest.Config, cell: tuple[str, str, str] | None, bench: Bench) -> list[Point]:
+    if cell is None:
+        return [Point.read(config.option.fault_point)]
+    kind, operation, mode = cell
+    ways = len(OPERATIONS) * len(MODES)
+    count = math.ceil(config.option.points * SHARES[kind] / (ways * sum(SHARES.values())))
+    return [draw(config.option.fault_seed, kind, operation, mode, index, bench.course) for index in range(count)]
+
+
+@pytest.mark.claim("faults-are-survived", "acknowledged-rows-stay", "commit-verdict-is-read-from-server")
+@pytest.mark.claim("online-resumes", "failure-leaves-no-trace")
+def test_fault_at_any_moment_is_survived(
+    request: pytest.FixtureRequest, cell: tuple[str, str, str] | None, bench: Bench, evidence: Evidence
+) -> None:
+    """After any fault the database is as before, or a second run completes it, or takes it back; nothing is lost.
+
+    What a power cut in the maintenance window leaves behind is otherwise found out in that night.
+    """
+    tried: Counter[str] = Counter()
+    survived: Counter[str] = Counter()
+    failures: list[str] = []
+    for point in _points(request.config, cell, bench):
+        moment = point.faults[0].moment
+        tried[moment] += 1
+        try:
+            # Made where it is needed only.
+            (request.getfixturevalue("pair") if point.of_a_pair else bench).attempt(point)
+        except AssertionError as error:
+            failures.append(f"{error}\nreplay: pytest tests/certification/test_faults.py --fault-point '{point}'")
+        else:
+            survived[moment] += 1
+    what = KINDS[cell[0]] if cell else "replayed"
+    checked = "with" if bench.amcheck else "without"
+    evidence(
+        f"{what}, seed {request.config.option.fault_seed}, indexes checked {checked} amcheck",
+        [
+            {"moment of the first": moment, "points tried": tried[moment], "survived": survived[moment]}
+            for moment in tried
+        ],
+    )
+    assert failures == [], "\n\n".join(failures)
+
+
+@pytest.fixture(scope="module")
+def durable() -> Iterator[Bench]:
+    """A server that waits for its disk, and whose processes can be traced from here."""
+    instance = Cluster.create(settings={"fsync": "on"})
+    server = Server(Choice("embedded", "its processes are traced"), instance.superuser_dsn, instance)
+    made = Bench(server)
+    yield made
+    made.close()
+    server.close()
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_system_call_that_fails_is_survived(
+    pytestconfig: pytest.Config, operation: str, mode: str, durable: Bench, evidence: Evidence, tmp_path: Path
+) -> None:
+    """Whichever system call of the backend fails, for want of space or by the disk, it is survived as any fault.
+
+    A full disk is found by whoever writes next, and that may be the catalog, an index or the log of the server.
+    """
+    made = durable.calls(operation, mode, tmp_path)
+    assert made["openat"], made
+    seed, tried, survived, failures = pytestconfig.option.fault_seed, Counter[str](), Counter[str](), []
+    for point in draw_calls(seed, operation, mode, math.ceil(pytestconfig.option.points / 20), made):
+        [fault] = point.faults
+        tried[fault.moment] += 1
+        try:
+            durable.attempt(point)
+        except AssertionError as error:
+            replay = f"-m faults -k {operation}-{mode} --points {pytestconfig.option.points} --fault-seed {seed}"
+            failures.append(f"{point}: {error}\nreplay: pytest tests/certification/test_faults.py {replay}")
+        else:
+            survived[fault.moment] += 1
+    evidence(
+        f"system calls that failed once, seed {seed}",
+        [
+            {"call": call, "calls of a run": made[call.partition("/")[0]], "points tried": tried[call]}
+            | {"survived": survived[call]}
+            for call in sorted(tried)
+        ],
+    )
+    assert failures == [], "\n\n".join(failures)
+
+
+@pytest.mark.claim("commit-verdict-is-read-from-server")
+def test_verdict_is_true_where_a_killed_server_gives_out_a_transaction_id_again(
+    module_server: Server, bench: Bench
+) -> None:
+    """A transaction that was lost with the server is rolled back, whoever has committed under its id since.
+
+    Otherwise the run says that it got through, and nobody does what has not been done.
+    """
+    ids: list[int] = []
+    reused: list[int] = []
+    noting: list[bool] = []
+    with module_server.connect() as session:
+        session.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        session.execute("SELECT pg_reload_conf()")
+
+    def kill(statement: Statement) -> Literal["cut"] | None:
+        # Just after the first entry that tells of the transaction, before anything of it is on disk.
+        noting.append("create_organizations" in statement.sql and "migration_log" in statement.sql)
+        if ids or not any(noting[:-1]):
+            return None
+        with module_server.connect(database.name) as session:
+            ids.extend(
+                number
+                for (number,) in session.execute(
+                    "SELECT backend_xid::text::bigint FROM pg_stat_activity"
+                    " WHERE application_name = 'phase_1' AND backend_xid IS NOT NULL"
+                )
+            )
+        module_server.kill()
+        module_server.restart()
+        with module_server.connect(database.name) as session:
+            while not reused or reused[-1] < ids[0]:
+                reused.extend(number for (number,) in session.execute("SELECT txid_current()"))
+        return "cut"
+
+    with bench.clone("founding", "migrate") as database, Proxy(module_server) as proxy:
+        proxy.before(kill)
+        ended = run("--dsn", proxy.dsn(database.name, OWNER), "--force")
+        assert ids[0] in reused
+        assert ended.status == FAILED, ended.err
+        assert "the database is as it was" in ended.err
+        assert database.query("SELECT to_regclass('public.organizations')") == [(None,)]

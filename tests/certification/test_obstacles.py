@@ -1,0 +1,300 @@
+"""What is in the way of a run: locks, a deadlock, no connection to spare, a second runner, a person at the keyboard."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psycopg
+import pytest
+
+from phase_1.fingerprint import difference
+from phase_1.inventory import TABLES
+from phase_1.problems import DONE, FAILED, OCCUPIED, REFUSED, STOPPED, USAGE
+from tests.plugins.certificate import Evidence
+from tests.plugins.database import OWNER, Database, Templates
+from tests.support.looking import LOG, catalog, wait_for
+from tests.support.proxy import Proxy, Statement
+from tests.support.runner import Run, run, start
+from tests.support.survival import leftovers
+
+BACK = ("--rollback",)
+
+OPERATIONS = pytest.mark.parametrize("operation", [(), BACK], ids=["migrate", "rollback"])
+MODES = pytest.mark.parametrize("mode", [(), ("--online",)], ids=["transactional", "online"])
+
+
+#: How long one of the waits below may take, in seconds: far longer than it ever does.
+PATIENCE = 30.0
+
+
+@contextmanager
+def found(templates: Templates, operation: tuple[str, ...] = ()) -> Iterator[Database]:
+    """A database with a few rows, as the operation finds it."""
+    database = templates.clone("founding-tiny" + ("-migrated" if operation else ""))
+    yield database
+    database.drop()
+
+
+def go(database: Database, *arguments: str, dsn: str = "") -> Run:
+    return run("--dsn", dsn or database.owner_dsn, "--force", *arguments)
+
+
+@pytest.mark.claim("lock-waits-give-way", "online-resumes")
+@OPERATIONS
+def test_online_run_stops_at_any_table_that_is_held_and_goes_on_when_it_is_free(
+    templates: Templates, operation: tuple[str, ...], evidence: Evidence
+) -> None:
+    """Whichever table is held, an online run stops, names the process, and goes on from there once it is free.
+
+    Otherwise the one report that runs all night decides whether the database stays half-way.
+    """
+    stopped_at = []
+    with found(templates) as original, found(templates, operation) as database:
+        end = original if operation else database
+        for table in TABLES:
+            with database.connect(OWNER, autocommit=False, application_name="report") as holder:
+                holder.execute(f"SELECT count(*) FROM public.{table.name}".encode())
+                limits = ("--lock-timeout", "250ms", "--give-up-after", "1ms", "--concurrently-timeout", "250ms")
+                ended = go(database, *operation, "--online", *limits)
+                assert ended.status == STOPPED, ended.out + ended.err
+                assert f"process {holder.info.backend_pid} (report, " in ended.err
+                assert "55P03" in ended.err
+                holder.rollback()
+            [(step,)] = database.query(
+                f"SELECT details->>'step' FROM {LOG} WHERE status = 'failed' ORDER BY id DESC LIMIT 1"
+            )
+            stopped_at.append({"table that was held": table.name, "stopped at": step})
+        assert go(database, *operation, "--online").status == DONE
+        assert leftovers(database) == []
+        if operation:
+            assert difference(catalog(end), catalog(database)) == []
+        else:
+            assert go(database, "--verify").status == DONE
+    evidence(f"{'rollback' if operation else 'migration'}, online, one table after the other held", stopped_at)
+
+
+@pytest.mark.claim("lock-waits-give-way")
+def test_run_that_the_server_picks_in_a_deadlock_tries_again(templates: Templates, proxy: Proxy) -> None:
+    """A run that waits for longer than it takes to find a deadlock is told of it, gives way, and is done later.
+
+    Otherwise who gives a long lock timeout gets a failure for it.
+    """
+    crossed: list[threading.Thread] = []
+    outcome: list[str] = []
+    with found(templates) as database:
+        application = database.connect(autocommit=False)
+        # The run is the one to notice.
+        application.execute("SET deadlock_timeout = '1min'")
+        application.execute("SET ROLE app_owner")
+        application.execute("LOCK TABLE public.email_logs IN ROW EXCLUSIVE MODE")
+
+        def ask_for_the_first() -> None:
+            wait_for(
+                database,
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'public.email_logs'::regclass",
+                patience=PATIENCE,
+            )
+            application.execute("SELECT count(*) FROM public.users")
+            application.rollback()
+            outcome.append("went on")
+
+        def cross(statement: Statement) -> None:
+            if statement.sql.startswith("LOCK TABLE") and not crossed:
+                crossed.append(threading.Thread(target=ask_for_the_first))
+                crossed[0].start()
+
+        proxy.before(cross)
+        ended = go(database, "--lock-timeout", "3s", dsn=proxy.dsn(database.name, OWNER))
+        crossed[0].join(PATIENCE)
+        assert outcome == ["went on"]
+        assert ended.status == DONE, ended.err
+        assert sum(each.sql.startswith("LOCK TABLE") for each in proxy.statements()) > 1
+        [(deadlocks,)] = database.query(
+            "SELECT pg_stat_get_db_deadlocks(oid) FROM pg_database WHERE datname = current_database()"
+        )
+        assert deadlocks == 1
+
+
+@pytest.mark.claim("exit-codes", "online-resumes")
+@MODES
+@OPERATIONS
+def test_run_without_a_connection_to_spare_says_so(
+    templates: Templates, operation: tuple[str, ...], mode: tuple[str, ...]
+) -> None:
+    """Where the role may have one connection only the run exits with 2, and nothing is touched.
+
+    A pool that has taken them all is what one meets at the worst hour.
+    """
+    with found(templates, operation) as database, limited(database, 1):
+        before = catalog(database)
+        ended = go(database, *operation, *mode)
+        assert ended.status == USAGE, ended.out + ended.err
+        assert "Phase 1 needs two" in ended.err
+        assert difference(before, catalog(database)) == []
+        assert leftovers(database) == []
+
+
+@pytest.mark.claim("online-resumes")
+@pytest.mark.parametrize("spare", [0, 1], ids=["none to spare", "one to spare"])
+def test_jobs_make_do_with_the_connections_that_there_are(templates: Templates, spare: int) -> None:
+    """With fewer connections than --jobs it goes on with those; with none it stops, and says how to go on.
+
+    Half-way, "no connection" with exit code 2 would say that nothing has happened.
+    """
+    with found(templates) as database:
+        with limited(database, 2 + spare):
+            ended = go(database, "--online", "--jobs", "3")
+        if spare:
+            assert ended.status == DONE, ended.err
+        else:
+            assert ended.status == STOPPED, ended.out + ended.err
+            assert "run the same command again to go on" in ended.err
+            assert database.query(f"SELECT status FROM {LOG} ORDER BY id DESC LIMIT 1") == [("failed",)]
+            assert go(database, "--online", "--jobs", "3").status == DONE
+        assert leftovers(database) == []
+        assert go(database, "--verify").status == DONE
+
+
+@contextmanager
+def limited(database: Database, connections: int) -> Iterator[None]:
+    """The owner of the tables may have no more than so many connections in this database."""
+    limit = f"ALTER DATABASE {database.name} CONNECTION LIMIT".encode()
+    with database.server.connect() as session:
+        session.execute(limit + b" %d" % connections)
+        yield
+        session.execute(limit + b" -1")
+
+
+@pytest.mark.claim("lock-waits-give-way", "failure-leaves-no-trace")
+@pytest.mark.parametrize(
+    ("operation", "mode", "freed"),
+    [
+        pytest.param((), (), True, id="migrate-transactional-freed"),
+        pytest.param((), ("--online",), False, id="migrate-online-kept"),
+        pytest.param(BACK, (), False, id="rollback-transactional-kept"),
+        pytest.param(BACK, ("--online",), True, id="rollback-online-freed"),
+    ],
+)
+def test_run_gives_way_to_who_holds_the_log(
+    templates: Templates, proxy: Proxy, operation: tuple[str, ...], mode: tuple[str, ...], *, freed: bool
+) -> None:
+    """Nothing is done without its entry: while the log is held, the run waits, and gives up if it stays so.
+
+    What is done and in no log would be taken back by no rollback.
+    """
+    held: list[psycopg.Connection[Any]] = []
+    tries: list[str] = []
+
+    def hold(statement: Statement) -> Literal["cut"] | None:
+        noting = statement.connection == 0 and statement.sql.startswith("INSERT INTO public.migration_log")
+        if noting and "create_migration_log" not in statement.sql:
+            tries.append(statement.sql)
+            if not held:
+                held.append(database.connect(autocommit=False, application_name="report"))
+                held[0].execute(f"LOCK TABLE {LOG} IN EXCLUSIVE MODE".encode())
+        elif tries and freed and statement.sql == "BEGIN;":
+            held[0].rollback()
+        return None
+
+    with found(templates, operation) as database:
+        before = catalog(database)
+        proxy.before(hold)
+        limits = ("--lock-timeout", "100ms", *(() if freed else ("--give-up-after", "1ms")))
+        ended = go(database, *operation, *mode, *limits, dsn=proxy.dsn(database.name, OWNER))
+        pid = held[0].info.backend_pid
+        held[0].close()
+        if freed:
+            assert ended.status == DONE, ended.err
+            assert len(tries) > 1
+            return
+        assert ended.status == (STOPPED if mode else FAILED), ended.err
+        assert f"process {pid} (report, " in ended.err
+        assert "There is no entry in migration_log" in ended.err
+        assert mode or difference(before, catalog(database)) == []
+        proxy.before(None)
+        assert go(database, *operation, *mode).status == DONE
+        assert leftovers(database) == []
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+@MODES
+def test_two_runners_at_the_same_moment_are_one_after_the_other(templates: Templates, mode: tuple[str, ...]) -> None:
+    """Of two that are started at once one does it; the other exits with 6, or finds that nothing is left to do.
+
+    Two pipelines that deploy the same commit do just that.
+    """
+    with found(templates) as database:
+        processes = [start("--dsn", database.owner_dsn, "--force", *mode) for _ in range(2)]
+        ended = [(process.communicate(timeout=PATIENCE), process.returncode) for process in processes]
+        codes = sorted(code for _, code in ended)
+        assert codes in ([DONE, DONE], [DONE, OCCUPIED]), ended
+        [(completed,)] = database.query(
+            f"SELECT count(*) FROM {LOG} WHERE (operation, status) = ('migrate', 'completed')"
+        )
+        assert completed == 1
+        assert leftovers(database) == []
+        assert go(database, "--verify").status == DONE
+
+
+@pytest.mark.claim("online-resumes", "exit-codes")
+@OPERATIONS
+def test_online_run_that_is_interrupted_once_ends_its_statement_and_stops(
+    templates: Templates, operation: tuple[str, ...]
+) -> None:
+    """Ctrl-C once lets the statement under way end, stops with exit code 5, and the same command goes on.
+
+    Who wants it to stop does not want what it is just at to be for nothing.
+    """
+    with found(templates, operation) as database:
+        with database.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+            process = start("--dsn", database.owner_dsn, "--force", "--online", "--lock-timeout", "1min", *operation)
+            wait_for(
+                database,
+                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'phase_1' AND wait_event_type = 'Lock'"
+                " AND datname = current_database()",
+                patience=PATIENCE,
+            )
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            assert any("Ctrl-C again cancels it" in line for line in process.stdout)
+            holder.rollback()
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == STOPPED, err
+        assert "stopped on request" in err
+        assert "run the same command again to go on" in err
+        assert "Traceback" not in err
+        # What it was at is done: the first step of a migration on that table, or the last index of it gone.
+        done = "SELECT to_regclass('public.idx_email_logs_client_created_at') IS NULL"
+        if not operation:
+            done = f"SELECT bool_or(status = 'completed') FROM {LOG} WHERE operation = 'add_client_id(email_logs)'"
+        assert database.query(done) == [(True,)]
+        assert go(database, "--online", *operation).status == DONE
+        assert leftovers(database) == []
+
+
+@pytest.mark.claim("preflight-refuses", "exit-codes")
+@OPERATIONS
+def test_online_run_refuses_to_wait_for_a_prepared_transaction(
+    templates: Templates, operation: tuple[str, ...]
+) -> None:
+    """A prepared transaction that holds a table is named before anything is touched: nobody sees it, and it stays.
+
+    No session shows it, so that whoever looks for what is in the way finds nothing.
+    """
+    with found(templates, operation) as database:
+        before = catalog(database)
+        with database.connect(autocommit=False) as session:
+            session.execute("SELECT count(*) FROM public.uploads")
+            session.execute(f"PREPARE TRANSACTION '{database.name}'".encode())
+        ended = go(database, "--online", *operation)
+        assert ended.status == REFUSED, ended.out + ended.err
+        assert f"prepared transaction '{database.name}'" in ended.err
+        assert f"ROLLBACK PREPARED '{database.name}'" in ended.err
+        assert difference(before, catalog(database)) == []
+        database.execute(f"ROLLBACK PREPARED '{database.name}'")
+        assert go(database, "--online", *operation).status == DONE

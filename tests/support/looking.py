@@ -1,0 +1,31 @@
+"""How tests look at a database: its catalog but for the log, and what they wait for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from phase_1.fingerprint import Fingerprint, fingerprint
+from tests.plugins.database import Database, Row
+
+LOG = "public.migration_log"
+
+#: How long a wait may take, in seconds: far longer than it ever does.
+PATIENCE = 20.0
+
+
+def catalog(database: Database) -> Fingerprint:
+    """The fingerprint without the log, which differs on purpose: it keeps what happened."""
+    with database.connect(application_name="suite") as connection:
+        return fingerprint(connection, exclude=[LOG])
+
+
+def wait_for(database: Database, query: str, *parameters: Any, patience: float = PATIENCE) -> Row:
+    """The first row of a query, as soon as there is one."""
+    deadline = time.monotonic() + patience
+    with database.connect(application_name="suite") as connection:
+        while True:
+            row = connection.execute(query.encode(), parameters or None).fetchone()
+            if row is not None:
+                return row
+            assert time.monotonic() < deadline, f"in vain: {query}"

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.plugins.certificate",
     "tests.plugins.profiles",
     "tests.plugins.staging",
+    "tests.plugins.benchmark",
 ]

@@ -1,9 +1,10 @@
 """``tox -e mutants``: changes the SQL one thing at a time, and sees which test of the certification notices.
 
-    python -m tests.mutants [--number N | --all] [--seed N] [--only TEXT]
+    python -m tests.mutants [--python] [--number N | --all] [--seed N] [--only TEXT]
 
-The likeliest tests of a mutant are run first, then all others, until one fails. One that nothing fails on has
-survived: a test is missing, or tests/equivalents.py says why nobody could tell it from the original.
+With ``--python`` it is the runner that is changed, by the operators of Cosmic Ray. The likeliest tests of a mutant
+are run first, then all others, until one fails. One that nothing fails on has survived: a test is missing, or
+tests/equivalents.py says why nobody could tell it from the original.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from random import Random
 from typing import Any
 
@@ -25,8 +27,8 @@ SCHEMA, ROLLBACK, PREFLIGHT, VERIFY, QUERIES = FILES
 
 #: How many of them a run takes, unless told.
 NUMBER = 150
-#: The share that has to be noticed, of those that can be.
-GOAL = 0.98
+#: The share that has to be noticed, of those that can be: of the SQL, and of the runner.
+GOAL, GOAL_OF_PYTHON = 0.98, 0.85
 
 #: Seconds without a test that ends, after which a mutant counts as noticed: something waits for ever.
 _PATIENCE = 60.0
@@ -64,9 +66,36 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (INVENTORY, "TIME_COLUMNS", ("test_time_column",)),
     (INVENTORY, "CHILDREN", _FUNCTIONS),
     (INVENTORY, ".*", (_END_STATE, "test_index_use.py")),
-)
+    ("migrate.py", ".*", ("test_command_line.py", "test_failures.py", "test_gate.py", "test_rerun.py")),
+    (
+        "phase_1/apply.py",
+        ".*",
+        (
+            "test_command_line.py", "test_failures.py", "test_obstacles.py", "test_online.py", "test_rerun.py",
+            "test_locks.py", "test_rollback.py",
+        ),
+    ),
+    ("phase_1/certificate.py", ".*", ("test_gate.py", "test_certificate.py")),
+    ("phase_1/connection.py", ".*", ("test_command_line.py", "test_secrets.py", "test_obstacles.py")),
+    ("phase_1/console.py", ".*", ("test_command_line.py", "test_verify.py", "test_preflight.py")),
+    ("phase_1/fingerprint.py", ".*", ("test_fingerprint.py",)),
+    ("phase_1/found.py", ".*", (_END_STATE, "test_preflight.py", "test_partitioned.py", "test_rollback.py")),
+    ("phase_1/journal.py", ".*", ("test_failures.py", "test_rerun.py")),
+    ("phase_1/options.py", ".*", ("test_command_line.py", "test_access.py")),
+    ("phase_1/plan.py", ".*", (_END_STATE, "test_rerun.py", "test_online.py", "test_rollback.py", "test_part")),
+    ("phase_1/problems.py", ".*", ("test_command_line.py",)),
+    ("phase_1/scripts.py", ".*", ("test_scripts.py",)),
+    ("phase_1/verify.py", ".*", ("test_verify.py", "test_command_line.py")),
+)  # fmt: skip
 #: What takes long, and what others have noticed before it: last.
-_SLOW = ("test_model.py", "test_load.py", "test_generated.py", "test_failures.py", "test_locks.py", "_large_")
+_SLOW = ("test_model.py", "test_load.py", "test_generated.py", "test_failures.py", "test_locks.py", "_large_", "tools/")
+
+#: Where the tests are that notice a mutant: of the SQL, and of the runner.
+_PATHS = ("tests/certification",)
+_PATHS_OF_PYTHON = (
+    "tests/certification",
+    *(f"tests/tools/test_{each}.py" for each in ("command_line", "certificate", "fingerprint", "scripts", "secrets")),
+)
 
 
 def likely(mutant: Mutant) -> tuple[str, ...]:
@@ -88,6 +117,7 @@ def sample(whole: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
 def main(arguments: list[str]) -> int:
     """Runs the mutants, and returns 0 if enough of them are noticed and every explanation still has its mutant."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("--python", action="store_true", help="of the runner, instead of the SQL")
     parser.add_argument("--number", type=int, default=NUMBER, metavar="N", help=f"how many mutants ({NUMBER})")
     parser.add_argument("--all", action="store_true", help="every one")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="which ones (1)")
@@ -95,18 +125,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="the likeliest tests only; a survivor may not be one")
     given = parser.parse_args(arguments)
     began = time.monotonic()
-    whole = mutants()
-    stale = sorted(EQUIVALENT.keys() - {mutant.key for mutant in whole})
+    whole = _of_python() if given.python else mutants()
+    files = {mutant.file for mutant in whole}
+    stale = sorted({key for key in EQUIVALENT if key[0] in files} - {mutant.key for mutant in whole})
     asked = [each for each in whole if given.only in f"{each.file} {each.section} {each.operator}"]
     chosen = sample(asked, len(asked) if given.all else given.number, given.seed)
     tried = [each for each in chosen if each.key not in EQUIVALENT]
     print(f"{len(chosen)} of {len(whole)} mutants, seed {given.seed}; {len(chosen) - len(tried)} explained", flush=True)
-    results = _run(tried, quick=given.quick)
+    results = _run(tried, _PATHS_OF_PYTHON if given.python else _PATHS, quick=given.quick)
     survivors = [mutant for mutant in tried if results[mutant].outcome == PASSED]
     score = 1 - len(survivors) / len(tried) if tried else 1.0
     seconds = round(time.monotonic() - began, 1)
     write_report(
-        "mutants",
+        "python_mutants" if given.python else "mutants",
         {
             "seed": given.seed,
             "of": len(whole),
@@ -124,14 +155,24 @@ def main(arguments: list[str]) -> int:
         print(f"stale: there is no such mutant any more: {key}")
     counts = Counter(results[each].outcome for each in tried)
     print(f"score {score:.1%} of {len(tried)}, {dict(counts)}, {seconds} s")
-    return 1 if stale or score < GOAL else 0
+    return 1 if stale or score < (GOAL_OF_PYTHON if given.python else GOAL) else 0
 
 
-def _run(tried: Sequence[Mutant], *, quick: bool) -> dict[Mutant, Outcome]:
+def _of_python() -> list[Mutant]:
+    try:
+        made: list[Mutant] = import_module("tests.support.python_mutation").python_mutants()
+    except ModuleNotFoundError as missing:
+        sys.exit(f"{missing}; --python needs Cosmic Ray: pip install -e '.[suite,mutants]'")
+    return made
+
+
+def _run(tried: Sequence[Mutant], paths: tuple[str, ...], *, quick: bool) -> dict[Mutant, Outcome]:
     """What became of each: its likeliest tests for all of them, then every other test for those that are left."""
     results: dict[Mutant, Outcome] = {}
     jobs = {
-        Job(str(number), (each.change,), first=likely(each), others="never", patience=_PATIENCE, limit=_LIMIT): each
+        Job(
+            str(number), (each.change,), paths, first=likely(each), others="never", patience=_PATIENCE, limit=_LIMIT
+        ): each
         for number, each in enumerate(tried)
     }
     for job, outcome in run_all(jobs):
@@ -140,7 +181,7 @@ def _run(tried: Sequence[Mutant], *, quick: bool) -> dict[Mutant, Outcome]:
     if quick:
         return results
     left = {
-        Job(each.name, each.changes, first=each.first, last=_SLOW, patience=_PATIENCE): mutant
+        Job(each.name, each.changes, paths, first=each.first, last=_SLOW, patience=_PATIENCE): mutant
         for each, mutant in jobs.items()
         if results[mutant].outcome == PASSED
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from testcontainers.core.docker_client import DockerClient
 
 from tests.plugins.database import Templates
+from tests.support.certificate import read
 from tests.support.watchdog import REPOSITORY
 
 pytestmark = pytest.mark.docker
@@ -93,7 +93,7 @@ def test_run_whose_server_dies_ends_without_a_certified_claim(tmp_path: Path, ot
     run.wait(_PATIENCE)
     reader.join()
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, told
-    document = json.loads((tmp_path / "certificate.json").read_text(encoding="utf-8"))
+    document = read(tmp_path / "certificate.json")
     assert document["verdict"] == "not certified"
 
 

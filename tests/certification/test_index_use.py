@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_ORGANIZATION, TABLES
 from phase_1.options import parse
-from phase_1.scripts import read
+from phase_1.scripts import Section, read
 from phase_1.verify import bind, explain, queries
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database
@@ -132,6 +133,19 @@ def test_every_index_is_named_by_one_query_and_every_query_names_one() -> None:
     """
     indexes = sorted(index.name for table in TABLES for index in table.indexes)
     assert sorted(section.header("index") for section in read("phase_1_queries.sql")) == indexes
+
+
+@pytest.mark.claim("index-serves-its-query")
+@pytest.mark.parametrize("section", read("phase_1_queries.sql"), ids=lambda each: each.name)
+def test_query_asks_for_the_client_and_for_what_its_sample_finds(section: Section) -> None:
+    """A query has a condition for the client, and for each value that it is run with.
+
+    One that forgets the month is served by the same index, and measures another query than the application's.
+    """
+    sampled = re.match(r"SELECT (.+?) FROM", section.header("sample") or "SELECT client_id FROM")
+    assert sampled
+    for column in {"client_id", *sampled[1].split(", ")}:
+        assert f"{column} = :'{column}'" in section.statements[0]
 
 
 @pytest.mark.claim("baseline-recorded")

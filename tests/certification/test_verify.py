@@ -117,7 +117,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "log_takes_known_states_only",
         "any state",
-        violation="ALTER TABLE public.migration_log DROP CONSTRAINT migration_log_status_check",
+        violation="ALTER TABLE public.migration_log DROP CONSTRAINT migration_log_status_check,"
+        " ADD CHECK (operation NOT IN ('started', 'completed', 'failed', 'skipped'))",
         object="public.migration_log",
         problem="takes a status other than started, completed, failed, skipped",
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
@@ -250,6 +251,15 @@ CASES: tuple[Case, ...] = (
         mended_by="DROP INDEX CONCURRENTLY public.idx_products_client_ean",
     ),
     Case(
+        "indexes_are_there",
+        "a column more",
+        violation="DROP INDEX public.idx_products_client_ean;"
+        "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean) INCLUDE (name)",
+        object="public.idx_products_client_ean",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_products_client_ean",
+    ),
+    Case(
         "foreign_keys_have_an_index",
         "organization",
         near_miss="CREATE TABLE public.bills (id int, upload_id uuid REFERENCES public.uploads (id))",
@@ -356,7 +366,7 @@ CASES: tuple[Case, ...] = (
         violation="DROP POLICY phase_1_denied ON public.organizations",
         object="public.organizations",
         problem="has no policy phase_1_denied",
-        mended_by=re.escape(_DENY),
+        mended_by=f"^{re.escape(_DENY)}",
     ),
     Case(
         "new_tables_have_row_security",
@@ -460,6 +470,26 @@ CASES: tuple[Case, ...] = (
         object="public.names",
         problem="anon may write public.uploads through this view",
         mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "view to delete by",
+        near_miss=SECOND + "CREATE VIEW public.names AS SELECT id, filename FROM public.uploads",
+        violation="GRANT DELETE ON public.names TO anon",
+        object="public.names",
+        problem="anon may write public.uploads through this view",
+        mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "view with the rights of its owner",
+        near_miss=SECOND + "CREATE VIEW public.names WITH (security_invoker = on) AS SELECT id FROM public.uploads;"
+        "GRANT ALL ON public.names TO anon",
+        violation="ALTER VIEW public.names RESET (security_invoker)",
+        object="public.names",
+        problem="anon may write public.uploads through this view",
+        mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+        pg=">= 15",
     ),
     Case(
         "users_have_a_membership",

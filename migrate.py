@@ -152,11 +152,11 @@ def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
     """Integrity, every check, index use and the baseline, stored in the log."""
     try:
         made = _report(sessions, options)
+        sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
     except (psycopg.Error, KeyboardInterrupt) as error:
         text = " ".join(str(error).split()) or "interrupted"
         console.complain(f"migrated and committed, but the checks could not be run: {text}. What to do: --verify.")
         return VIOLATIONS
-    sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
     console.report(made)
     if made.violations:
         console.complain("migrated, but the checks above found violations.")

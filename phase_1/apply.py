@@ -38,6 +38,8 @@ LOOK_SECONDS = 0.1
 
 COMMITTED, ROLLED_BACK, UNKNOWN = "committed", "rolled back", "unknown"
 
+_INTERRUPTED = "interrupted from the keyboard"
+
 
 class Failed(Problem):
     """The run failed or was stopped. ``verdict`` is what the server says of the transaction under way."""
@@ -73,8 +75,8 @@ class Failed(Problem):
             )
         if self.verdict == UNKNOWN:
             return (
-                "The server cannot be reached, or is still at what it was sent last, so whether that got through is "
-                "unknown. What to do: once it is back and done with it, migrate.py --status says."
+                "The server cannot be reached, is still at what it was sent last, or was not waited for, so whether "
+                "that got through is unknown. What to do: once it is back and done with it, migrate.py --status says."
             )
         if self.online:
             return (
@@ -106,6 +108,9 @@ class Watch:
 
     def stopping(self) -> None:
         """The run ends after the statement that is under way."""
+
+    def disconnected(self, seconds: float) -> None:
+        """The server went away; it is waited for, for so long, to read what became of the statement."""
 
     def finished(self) -> None:
         """The last step is done, or the run has stopped."""
@@ -283,8 +288,11 @@ class _Interrupt:
 def run(plan: Plan, sessions: Sessions, options: Options, watch: Watch) -> None:
     """Runs every transaction of the plan. Raises Failed; the log then has an entry that says where and why."""
     with _Interrupt(watch, gentle=options.online) as interrupt:
+        going = _Run(plan, sessions, options, watch, interrupt)
         try:
-            _Run(plan, sessions, options, watch, interrupt).go()
+            going.go()
+        except KeyboardInterrupt as error:
+            raise going.given_up() from error
         finally:
             watch.finished()
 
@@ -311,6 +319,10 @@ class _Run:
             else:
                 for transaction in transactions:
                     self._one(self._sessions.work, transaction)
+
+    def given_up(self) -> Failed:
+        """Interrupted while nothing of the plan was under way: while a server was waited for, or the log written."""
+        return self._failed(Failed(self._announced or self._plan.operation, _INTERRUPTED, verdict=UNKNOWN))
 
     def _can_be_shared(self, transaction: Transaction) -> bool:
         return self._options.jobs > 1 and any(step.section.name == "create_index" for step in transaction.steps)
@@ -493,13 +505,15 @@ class _Run:
         self, session: psycopg.Connection[Any], error: BaseException, attempt: _Attempt, transaction: Transaction
     ) -> Failed:
         """What failed, and what the server says became of it."""
-        message, sqlstate = "interrupted from the keyboard", ""
+        message, sqlstate = _INTERRUPTED, ""
         if isinstance(error, psycopg.Error):
             message, sqlstate = error.__dict__.get("given_up", _in_words(error)), error.sqlstate or ""
         verdict = ROLLED_BACK
         dropped = next((step for step in transaction.steps if drops_the_log(step)), None)
         # Of these no entry can tell: an index is tied to none, and with the log each of them goes.
         untold = transaction.steps[0] if transaction.concurrent else dropped
+        if session.broken:
+            self._watch.disconnected(RECONNECT_SECONDS)
         if session.broken and untold is not None:
             verdict = _verdict_of_step(untold, self._plan.found, attempt.pid, self._sessions)
         elif session.broken or attempt.committing:

@@ -251,6 +251,14 @@ class Console(Watch):
         """Ctrl-C was heard."""
         self.say("Stopping after the statement that is under way; Ctrl-C again cancels it.", "yellow")
 
+    def disconnected(self, seconds: float) -> None:
+        """The server went away."""
+        self.say(
+            f"The connection is lost: looking for the server, for {seconds:g} s at most, to read what became of it. "
+            "Ctrl-C gives up.",
+            "yellow",
+        )
+
     def finished(self) -> None:
         """The bars come to rest."""
         self._end_bar()

@@ -26,6 +26,7 @@ from phase_1.fingerprint import difference, fingerprint
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.certificate import ROOT
 from tests.support.embedded import Cluster
+from tests.support.proxy import Proxy
 from tests.support.runner import WHERE, Run, run, start
 
 _PASSWORD = "p@ss:w/ör?d%"  # noqa: S105 - as nasty as they come, and nobody's
@@ -471,6 +472,39 @@ def test_interrupted_online_run_says_how_to_go_on_and_goes_on(database: Database
     assert "run the same command again to go on, or take it back with --rollback --online" in err
     assert "Traceback" not in err
     assert run("--force", "--online", "--dsn", database.owner_dsn).status == 0
+
+
+@exit_codes
+@pytest.mark.claim("commit-verdict-is-read-from-server")
+def test_interrupt_while_a_lost_server_is_waited_for_promises_nothing(database: Database, proxy: Proxy) -> None:
+    """Ctrl-C while the runner waits for a server that went away ends with "unknown" and exit code 5.
+
+    That nothing was changed would be said of six tables that are.
+    """
+    with database.connect() as connection, database.connect(autocommit=False) as holder:
+        holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        dsn = proxy.dsn(database.name, OWNER)
+        process = start("--force", "--online", "--lock-timeout", "1min", "--dsn", dsn, environment=_environment())
+        _wait(
+            connection,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'phase_1'"
+            " AND datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        proxy.refuse()
+        assert process.stdout is not None
+        assert any("The connection is lost: looking for the server" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert any("Ctrl-C again cancels it" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=_PATIENCE)
+    assert process.returncode == problems.STOPPED, err
+    assert "interrupted from the keyboard" in err
+    assert "unknown" in err
+    assert "migrate.py --status" in err
+    assert "Traceback" not in err
+    assert database.query(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'uploads'::regclass AND attname = 'client_id'"
+    )
 
 
 @exit_codes

@@ -46,6 +46,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "settings.*|one_at_a_time|lock_tables",
         ("test_sessions_", "test_locks.py", "test_application_waits", "test_run_"),
     ),
+    (".*", ".*partition.*", ("test_partitioned.py", "[{section},", "test_locks.py")),
     (SCHEMA, ".*pin.*", ("pin", "written", "test_access.py")),
     (
         SCHEMA,
@@ -101,7 +102,7 @@ _PATHS_OF_PYTHON = (
 def likely(mutant: Mutant) -> tuple[str, ...]:
     """The texts that the ids of a mutant's likeliest tests contain, the likeliest first."""
     for file, section, texts in _LIKELY:
-        if mutant.file == file and re.fullmatch(section, mutant.section):
+        if re.fullmatch(file, mutant.file) and re.fullmatch(section, mutant.section):
             return tuple(text.replace("{section}", mutant.section) for text in texts)
     raise LookupError(f"nothing is likely for {mutant.file}, {mutant.section}")
 

@@ -286,7 +286,7 @@ CASES: tuple[Case, ...] = (
         near_miss="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
         "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id) INCLUDE (email)",
         violation="ALTER TABLE public.users DROP CONSTRAINT users_pkey;"
-        " CREATE UNIQUE INDEX ON public.users (id, email)",
+        " CREATE UNIQUE INDEX ON public.users (id, email); ALTER TABLE public.users ADD key uuid UNIQUE",
         object="public.users",
         problem="has no unique column id of type uuid",
         mended_by="users.id uuid PRIMARY KEY",
@@ -531,6 +531,36 @@ CASES: tuple[Case, ...] = (
         mended_by="--skip-index idx_products_client_ean",
     ),
     Case(
+        "index_name_is_free",
+        "a view",
+        violation="CREATE VIEW public.idx_products_client_ean AS SELECT 1 AS one",
+        object="public.idx_products_client_ean",
+        problem="is the name of another object",
+        mended_by="--skip-index idx_products_client_ean",
+    ),
+    Case(
+        "new_table_name_is_free",
+        "memberships beside what Phase 1 did",
+        near_miss=LOG + "INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'analyze_table(users)', 'completed')",
+        violation="CREATE TABLE public.user_organizations (id uuid)",
+        object="public.user_organizations",
+        problem="is there already, and the log does not say that Phase 1 created it",
+        mended_by="ALTER TABLE public.user_organizations RENAME TO former_user_organizations",
+        stages=("preflight",),
+    ),
+    Case(
+        "new_table_name_is_free",
+        "function beside what Phase 1 did",
+        near_miss=LOG + "INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'analyze_table(users)', 'completed')",
+        violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="is there already, and the log does not say that Phase 1 created it",
+        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        stages=("preflight",),
+    ),
+    Case(
         "new_table_name_is_free",
         "memberships",
         near_miss="CREATE SCHEMA attic; CREATE TABLE attic.user_organizations (user_id uuid)",
@@ -603,7 +633,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "row_type_is_not_a_column_type",
         "table",
-        near_miss="CREATE VIEW public.whole AS SELECT u FROM public.uploads AS u;"
+        near_miss="ALTER TABLE public.products ADD client_id uuid;"
+        "CREATE VIEW public.whole AS SELECT u FROM public.uploads AS u;"
         "CREATE FUNCTION public.name_of(public.uploads) RETURNS text LANGUAGE sql AS 'SELECT $1.filename'",
         violation="CREATE TABLE public.history (was public.uploads)",
         object="public.history.was",
@@ -708,6 +739,20 @@ CASES: tuple[Case, ...] = (
         near_miss="GRANT SELECT (id, recipient) ON public.email_logs TO authenticator",
         violation="GRANT SELECT (id, recipient, subject, status, sent_at, created_at) ON public.email_logs"
         " TO authenticator",
+        object="public.email_logs",
+        problem="granted to authenticator column by column",
+        mended_by=r"GRANT SELECT \(client_id\) ON public.email_logs TO authenticator",
+        by_hand="GRANT SELECT ON public.email_logs TO authenticator",
+    ),
+    Case(
+        "columns_are_not_granted_one_by_one",
+        "beside everybody",
+        near_miss="GRANT SELECT ON public.email_logs TO PUBLIC;"
+        "GRANT SELECT (id, recipient, subject, status, sent_at, created_at) ON public.email_logs TO authenticator",
+        violation="REVOKE SELECT ON public.email_logs FROM PUBLIC;"
+        # What another may see, or what else this one may do, is nothing to it.
+        "GRANT SELECT ON public.email_logs TO anon; GRANT INSERT ON public.email_logs TO authenticator;"
+        "GRANT SELECT (id, recipient, subject, status, sent_at, created_at) ON public.email_logs TO authenticator",
         object="public.email_logs",
         problem="granted to authenticator column by column",
         mended_by=r"GRANT SELECT \(client_id\) ON public.email_logs TO authenticator",

@@ -215,6 +215,23 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "indexes_are_there",
+        "taken for invalid",
+        violation="UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'public.idx_uploads_client_user_id'::regclass",
+        object="public.idx_uploads_client_user_id",
+        problem="is invalid: it costs every write and serves no query",
+        mended_by="run the migration again",
+    ),
+    Case(
+        "indexes_are_there",
+        "unique",
+        violation="DROP INDEX public.idx_uploads_client_created_at;"
+        "CREATE UNIQUE INDEX idx_uploads_client_created_at ON public.uploads (client_id, created_at DESC)",
+        object="public.idx_uploads_client_created_at",
+        problem="is another index: CREATE UNIQUE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_created_at",
+    ),
+    Case(
+        "indexes_are_there",
         "columns swapped",
         near_miss="REINDEX INDEX public.idx_products_client_ean; CLUSTER public.products USING idx_products_client_ean",
         violation="DROP INDEX public.idx_products_client_ean;"
@@ -367,6 +384,15 @@ CASES: tuple[Case, ...] = (
         object="public.organizations",
         problem="has no policy phase_1_denied",
         mended_by=f"^{re.escape(_DENY)}",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "for reading only",
+        violation="DROP POLICY phase_1_denied ON public.organizations;"
+        "CREATE POLICY phase_1_denied ON public.organizations AS RESTRICTIVE FOR SELECT TO PUBLIC USING (FALSE)",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
     ),
     Case(
         "new_tables_have_row_security",

@@ -33,7 +33,7 @@ GOAL, GOAL_OF_PYTHON = 0.98, 0.85
 #: Seconds without a test that ends, after which a mutant counts as noticed: something waits for ever.
 _PATIENCE = 60.0
 #: Seconds for the likeliest tests: what they have not noticed by then is left to all the others.
-_LIMIT = 25.0
+_LIMIT = 40.0
 
 _END_STATE = "test_end_state.py"
 _FUNCTIONS = ("test_functions.py", "test_functions_", "test_integrity_")

@@ -216,7 +216,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "indexes_are_there",
         "taken for invalid",
-        violation="UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'public.idx_uploads_client_user_id'::regclass",
+        violation="UPDATE pg_index SET indisvalid = FALSE"
+        " WHERE indexrelid = 'public.idx_uploads_client_user_id'::regclass",
         object="public.idx_uploads_client_user_id",
         problem="is invalid: it costs every write and serves no query",
         mended_by="run the migration again",
@@ -472,10 +473,19 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "truncate",
         near_miss=SECOND + "GRANT SELECT, REFERENCES ON public.uploads TO anon",
-        violation="GRANT TRUNCATE ON public.uploads TO anon",
+        violation="GRANT TRUNCATE ON public.uploads TO authenticated, anon",
         object="public.uploads",
-        problem="anon may TRUNCATE it",
-        mended_by="REVOKE TRUNCATE ON public.uploads FROM anon",
+        problem="anon, authenticated may TRUNCATE it",
+        mended_by="REVOKE TRUNCATE ON public.uploads FROM anon, authenticated",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "some columns",
+        near_miss=SECOND + "GRANT SELECT (filename) ON public.uploads TO anon",
+        violation="GRANT INSERT (filename) ON public.uploads TO anon",
+        object="public.uploads",
+        problem="anon may write rows of every client: it has no row-level security",
+        mended_by="REVOKE INSERT, UPDATE, DELETE ON public.uploads FROM anon",
     ),
     Case(
         "nothing_goes_around_the_pins",

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import psycopg
 from psycopg import errors, pq
@@ -539,39 +539,44 @@ def _verdict(noted: Optional[Noted], sessions: Sessions) -> str:
     tell: a server that was killed before anything of the transaction was on disk gives out the same id again,
     and says of it what became of somebody else's.
     """
-    deadline = time.monotonic() + RECONNECT_SECONDS
-    while time.monotonic() < deadline:
-        control = sessions.usable_control(deadline - time.monotonic())
-        if control is None:
-            return UNKNOWN
+
+    def ask(control: psycopg.Connection[Any]) -> Optional[str]:
         if noted is None:
             return ROLLED_BACK
-        try:
-            if _is_in_progress(control, noted.transaction):
-                time.sleep(LOOK_SECONDS)
-                continue
-            return COMMITTED if _is_logged(control, noted.entry) else ROLLED_BACK
-        except psycopg.OperationalError:
-            continue
-    return UNKNOWN
+        if _is_in_progress(control, noted.transaction):
+            return None
+        return COMMITTED if _is_logged(control, noted.entry) else ROLLED_BACK
+
+    return _answer(ask, sessions)
 
 
 def _verdict_of_step(step: Step, found: Found, pid: int, sessions: Sessions) -> str:
     """What became of a statement outside of a transaction: what the step itself asks, once nobody works on it."""
+
+    def ask(control: psycopg.Connection[Any]) -> Optional[str]:
+        # A server process that has lost its client goes on until it notices.
+        if control.execute("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
+            return None
+        row = control.execute(step.section.render_header("done", found.values(**step.values))).fetchone()
+        return COMMITTED if row and row[0] else ROLLED_BACK
+
+    return _answer(ask, sessions)
+
+
+def _answer(ask: Callable[[psycopg.Connection[Any]], Optional[str]], sessions: Sessions) -> str:
+    """What the server answers, asked again while it does not know yet or goes away; UNKNOWN if that takes too long."""
     deadline = time.monotonic() + RECONNECT_SECONDS
     while time.monotonic() < deadline:
         control = sessions.usable_control(deadline - time.monotonic())
         if control is None:
             return UNKNOWN
         try:
-            # A server process that has lost its client goes on until it notices.
-            if control.execute("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
-                time.sleep(LOOK_SECONDS)
-                continue
-            row = control.execute(step.section.render_header("done", found.values(**step.values))).fetchone()
+            answer = ask(control)
         except psycopg.OperationalError:
             continue
-        return COMMITTED if row and row[0] else ROLLED_BACK
+        if answer is not None:
+            return answer
+        time.sleep(LOOK_SECONDS)
     return UNKNOWN
 
 

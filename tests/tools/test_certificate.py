@@ -88,8 +88,8 @@ def certify(tmp_path: Path) -> Certify:
     ) -> Run:
         (tmp_path / "pytest.ini").write_text(
             f"[pytest]\npythonpath = {ROOT} .\ntestpaths = tests_here\nclaims = the_claims:CLAIMS\n"
-            # Half of the time of a start.
-            "addopts = --import-mode=importlib -p no:hypothesispytest -p no:benchmark\n"
+            # Half of the time of a start; and what comes first in a file has to be run first.
+            "addopts = --import-mode=importlib -p no:hypothesispytest -p no:benchmark -p no:randomly\n"
         )
         (tmp_path / "conftest.py").write_text(_CONFTEST)
         listed = "".join(f"Claim({each!r}, 'It holds.', '2.1'), " for each in claims)

@@ -102,7 +102,7 @@ class Console(Watch):
             [
                 (
                     table.name,
-                    f"{table.rows:,}",
+                    f"{table.rows:,}" + (" (a guess)" if table.guessed else ""),
                     size(table.table_bytes + table.index_bytes),
                     table.time_column or "none",
                 )
@@ -136,7 +136,12 @@ class Console(Watch):
 
     def cost(self, plan: Plan) -> None:
         """What the run will cost, by the planner's estimate of the rows."""
-        self.result["cost"] = {"seconds": round(plan.seconds, 1), "index_bytes": plan.index_bytes}
+        guessed = [table.name for table in plan.found.tables if table.guessed]
+        self.result["cost"] = {
+            "seconds": round(plan.seconds, 1),
+            "index_bytes": plan.index_bytes,
+            "guessed": guessed,
+        }
         if plan.found.options.online:
             self.say(
                 f"It works while the application runs, gives way after {plan.found.options.lock_timeout} ms, and reads "
@@ -150,6 +155,12 @@ class Console(Watch):
         self.say(
             f"The new indexes take about {size(plan.index_bytes)} of disk, and their build as much again for a while."
         )
+        if guessed:
+            self.say(
+                f"The rows of {', '.join(guessed)} are a guess from the size, since nobody has analysed them: after an "
+                "ANALYZE the numbers are better.",
+                "yellow",
+            )
         if plan.seconds > SECONDS_THAT_HURT and not plan.found.options.online:
             self.say(
                 f"That is more than {SECONDS_THAT_HURT:.0f} s: use --online, or run it in a maintenance window.",

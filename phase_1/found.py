@@ -49,10 +49,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A tenant table that is there. ``rows`` is the planner's estimate; sizes are those of its partitions too."""
+    """A tenant table that is there. ``rows`` is the planner's estimate; sizes are those of its partitions too.
+
+    Where nobody has analysed it yet, ``rows`` is ``guessed`` from its size.
+    """
 
     name: str
     rows: int
+    guessed: bool
     table_bytes: int
     index_bytes: int
     row_security: bool
@@ -452,7 +456,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
     found = {
         name: rest
         for name, *rest in connection.execute(
-            "SELECT wanted.name, size.rows, size.bytes, size.index_bytes,"
+            "SELECT wanted.name, size.rows, size.guessed, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
             " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
@@ -475,13 +479,21 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             " JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)"
             " AND c.relkind IN ('r', 'p')"
             " CROSS JOIN LATERAL ("
-            "     SELECT coalesce(sum(greatest(p.reltuples, 0)), 0)::bigint,"
+            "     SELECT coalesce(sum(CASE WHEN known.rows THEN p.reltuples ELSE known.guess END), 0)::bigint,"
+            "         coalesce(bool_or(NOT known.rows AND known.guess > 0), FALSE),"
             "         coalesce(sum(pg_table_size(p.oid)), 0)::bigint,"
             "         coalesce(sum(pg_indexes_size(p.oid)), 0)::bigint"
             "     FROM pg_catalog.pg_class AS p"
+            "     CROSS JOIN LATERAL ("
+            # Of what nobody has analysed yet the catalog says -1 row, before PostgreSQL 14 none on no page.
+            "         SELECT p.reltuples >= 0 AND (p.reltuples > 0 OR p.relpages > 0),"
+            # As the planner does: the header of a row and its pointer, and 32 bytes for what has no fixed width.
+            "             pg_relation_size(p.oid) / (28 + sum(CASE WHEN attlen > 0 THEN attlen ELSE 32 END))"
+            "         FROM pg_catalog.pg_attribute WHERE attrelid = p.oid AND attnum > 0 AND NOT attisdropped"
+            "     ) AS known (rows, guess)"
             "     WHERE p.relkind = 'r' AND (p.oid = c.oid"
             "         OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))"
-            " ) AS size (rows, bytes, index_bytes)"
+            " ) AS size (rows, guessed, bytes, index_bytes)"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
             " AND a.atttypid = 'uuid'::regtype"
@@ -492,13 +504,13 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
     for table in TABLES:
         if table.name not in found:
             continue
-        rows_, table_bytes, index_bytes, secured, present, nullable, default, columns, key, texts, *parts = found[
-            table.name
-        ]
+        rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
+        secured, present, nullable, default, columns, key, texts, *parts = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         yield FoundTable(
             name=table.name,
             rows=rows_,
+            guessed=guessed,
             table_bytes=table_bytes,
             index_bytes=index_bytes,
             row_security=secured,

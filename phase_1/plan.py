@@ -13,6 +13,10 @@ from phase_1.scripts import Section, Value, identifier, read
 
 SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
 
+#: What opens every transaction, whatever the role or the database has by default. In REPEATABLE READ the snapshot is
+#: taken before the locks are had: a user who signs up while LOCK TABLE waits would never be seen.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;"
+
 #: Sections that are parts of other steps.
 _PARTS = ("transaction", "statement outside of a transaction", "run", "note")
 
@@ -301,7 +305,7 @@ class _Assembly:
         opening: Iterable[Statement] = (),
         logged: bool = True,
     ) -> Transaction:
-        begin = [Statement("BEGIN;"), *self.part("settings"), *self.part("one_at_a_time"), *opening]
+        begin = [Statement(BEGIN), *self.part("settings"), *self.part("one_at_a_time"), *opening]
         return Transaction((*begin, *statements, Statement("COMMIT;")), tuple(steps), logged)
 
     def mend(self, step: Step) -> Optional[Mend]:

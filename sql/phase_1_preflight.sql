@@ -26,13 +26,19 @@ SELECT
     'public.' || wanted.name AS object,
     CASE WHEN c.oid IS NULL THEN 'there is no such table'
         WHEN c.relkind NOT IN ('r', 'p') THEN 'is not a table'
+        WHEN c.relispartition THEN 'is a partition itself: its columns are those of ' || parent.name
+        WHEN c.reloftype <> 0 THEN 'is a typed table: its columns are those of type ' || c.reloftype::regtype
         ELSE 'has tables that inherit from it' END AS problem,
-    CASE WHEN wanted.name = 'users' THEN 'memberships and functions are built on users: it cannot be left out'
-        ELSE 'connect to the right database, or leave it out on purpose with --skip-table ' || wanted.name
-    END AS action
+    CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION public.%I', parent.name, wanted.name)
+        WHEN c.reloftype <> 0 THEN format('ALTER TABLE public.%I NOT OF', wanted.name)
+        ELSE 'connect to the right database' END
+        || CASE WHEN wanted.name = 'users' THEN '; memberships and functions are built on users: it cannot be left out'
+        ELSE ', or leave it out on purpose with --skip-table ' || wanted.name END AS action
 FROM :tables_wanted AS wanted (name)
 LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
-WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p')
+LEFT JOIN LATERAL (SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = c.oid) AS parent (name)
+    ON c.relispartition
+WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
     OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
 
 -- name: partitions_can_be_migrated
@@ -121,19 +127,57 @@ WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
         SELECT FROM pg_attribute
         WHERE attrelid = to_regclass('public.' || wanted.table_name) AND attname = col.name AND NOT attisdropped);
 
+-- name: index_literals_fit
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.%s', wanted.table_name, a.attname) AS object,
+    format('is of type %s and never %s, the rows that %s is of', format_type(a.atttypid, a.atttypmod),
+        string_agg(quote_literal(each.value), ' or ' ORDER BY each.value), wanted.name) AS problem,
+    format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
+FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
+CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
+-- what an index of some rows is searched by is what these rows are chosen by
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || wanted.table_name) AND a.attname = wanted.columns[2]
+    AND NOT a.attisdropped
+JOIN pg_type AS t ON t.oid = a.atttypid
+-- a text takes any value, an enum its labels, and a domain has the category of what it is made of
+WHERE t.typcategory <> 'S'
+    AND NOT EXISTS (
+        SELECT FROM pg_enum
+        WHERE enumtypid = coalesce(nullif(t.typbasetype, 0), t.oid) AND enumlabel = each.value)
+GROUP BY wanted.name, wanted.table_name, a.attname, a.atttypid, a.atttypmod;
+
 -- name: users_have_a_uuid_key
 -- level: error
 -- stage: preflight
 SELECT
     'public.users' AS object,
-    'has no unique column id of type uuid, which memberships refer to' AS problem,
+    'has no unique column id of type uuid that is NOT NULL, which memberships refer to' AS problem,
     'Phase 1 needs users.id uuid PRIMARY KEY; convert it first' AS action
 WHERE to_regclass('public.users') IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_attribute AS a
         JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
         WHERE a.attrelid = to_regclass('public.users') AND a.attname = 'id' AND a.atttypid = 'uuid'::regtype
-            AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL);
+            AND a.attnotnull AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+            -- PostgreSQL 18 lets a column be NOT NULL whose rows nobody has looked at
+            AND NOT EXISTS (
+                SELECT FROM pg_constraint AS c
+                WHERE c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum] AND c.contype = 'n'
+                    AND NOT c.convalidated));
+
+-- name: what_is_referred_to_is_logged
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || target.name AS object,
+    'is UNLOGGED, and no table that is logged may refer to it' AS problem,
+    format('ALTER TABLE public.%I SET LOGGED', target.name) AS action
+FROM (VALUES ('users'), ('organizations')) AS target (name)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || target.name)
+WHERE c.relpersistence = 'u';
 
 -- name: parents_have_an_id
 -- level: error
@@ -310,6 +354,15 @@ SELECT
     'rename it: ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq'
 WHERE to_regclass('public.migration_log_id_seq') IS NOT NULL AND to_regclass('public.migration_log') IS NULL
 UNION ALL
+-- a table is a type as well; a type of several columns is in pg_class too, and taken for a table of another shape
+SELECT
+    'type public.' || t.typname,
+    'has the name of a table to come',
+    format('rename it: ALTER TYPE public.%1$I RENAME TO former_%1$s', t.typname)
+FROM pg_type AS t
+WHERE t.typnamespace = 'public'::regnamespace AND t.typrelid = 0
+    AND t.typname IN ('organizations', 'user_organizations', 'migration_log')
+UNION ALL
 SELECT
     p.oid::regprocedure::text,
     'is there already, and the log does not say that Phase 1 created it',
@@ -485,6 +538,24 @@ WHERE (p.proretset OR (l.lanname = 'sql' AND (t.typtype = 'c' OR t.oid = 'record
     AND p.prorettype <> c.reltype
     AND n.nspname NOT IN ('pg_catalog', 'information_schema');
 
+-- name: triggers_do_not_copy_whole_rows
+-- level: warning
+-- stage: preflight
+SELECT DISTINCT
+    p.oid::regprocedure::text AS object,
+    format('is run by a trigger on public.%s and inserts the whole row, OLD.* or NEW.*: once that has one column more, '
+        'every write that fires it fails (42601)', found.name) AS problem,
+    'name the columns in it before the migration' AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_trigger AS t
+    ON t.tgrelid = c.oid OR t.tgrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = c.oid)
+JOIN pg_proc AS p ON p.oid = t.tgfoid
+WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    -- as values of their own: what a function makes of the row (to_jsonb(NEW.*)) grows with it
+    AND p.prosrc ~* '\minsert\s+into\M[^;]*(\mselect\s+|\mvalues\s*\(\s*|,\s*)\(?\s*(new|old)\s*\)?\s*\.\s*\*'
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped);
+
 -- name: triggers_will_fire_on_the_fill
 -- level: warning
 -- stage: preflight
@@ -557,6 +628,30 @@ WHERE NOT EXISTS (
         WHERE its.pubname = p.pubname AND r.prrelid = to_regclass('public.' || found.name)
             AND to_jsonb(r) ->> 'prattrs' IS NOT NULL);
 
+-- name: publications_of_everything_are_expected
+-- level: warning
+-- stage: preflight
+SELECT
+    'publication ' || p.pubname AS object,
+    format('carries every table of schema public, and so %s as soon as they are there: its subscribers stop at the '
+        'first row of them', missing.names) AS problem,
+    'create them on the subscribers before the migration, empty, as --dry-run shows them; after it: ALTER SUBSCRIPTION '
+        '… REFRESH PUBLICATION' AS action
+FROM pg_publication AS p
+CROSS JOIN (
+    SELECT string_agg('public.' || name, ', ') AS names
+    FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
+    WHERE to_regclass('public.' || name) IS NULL
+) AS missing
+WHERE missing.names IS NOT NULL
+    -- pg_publication_namespace came with PostgreSQL 15; what is in it depends on the schema and on the publication
+    AND (p.puballtables OR EXISTS (
+        SELECT FROM pg_depend AS its
+        JOIN pg_depend AS schema ON schema.classid = its.classid AND schema.objid = its.objid
+        WHERE its.classid = to_regclass('pg_catalog.pg_publication_namespace')
+            AND its.refclassid = 'pg_publication'::regclass AND its.refobjid = p.oid
+            AND schema.refclassid = 'pg_namespace'::regclass AND schema.refobjid = 'public'::regnamespace));
+
 -- name: transactions_are_short
 -- level: warning
 -- stage: preflight, rollback
@@ -569,6 +664,28 @@ SELECT
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start < now() - INTERVAL '5 s'
     AND backend_type = 'client backend';
+
+-- name: transactions_can_be_seen
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    format('process %s (%s, %s)', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no application name'))
+        AS object,
+    format('holds a lock on %s; how long it has been in its transaction, %I may not see',
+        string_agg(DISTINCT 'public.' || found.name, ', '), current_user) AS problem,
+    format('look again; if it is still there, as a superuser: GRANT pg_read_all_stats TO %I', current_user) AS action
+FROM (
+    SELECT name FROM :tables_found AS found (name, time_column)
+    UNION ALL
+    SELECT name FROM :partitions AS part (name)
+) AS found
+JOIN pg_locks AS l
+    ON l.relation = to_regclass('public.' || quote_ident(found.name)) AND l.locktype = 'relation' AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+-- NULL where the rest of the row is hidden; autovacuum, which is nobody's, is not what this is about
+WHERE a.backend_type IS NULL AND a.usesysid IS NOT NULL
+GROUP BY a.pid, a.usename, a.application_name;
 
 -- name: prepared_transactions_hold_no_lock
 -- level: error

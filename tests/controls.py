@@ -153,6 +153,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             ),
         ),
         (
+            "what is read is older than the locks",
+            "signs_up: late@example.com",
+            Change(PLAN, "ISOLATION LEVEL READ COMMITTED, READ WRITE", "READ WRITE"),
+        ),
+        (
             "the memberships are not active",
             "member.*False",
             after("UPDATE public.user_organizations SET is_active = FALSE"),

@@ -36,7 +36,8 @@ class Breaking:
 
     ``setup`` runs before the migration, ``same_session`` says on the very connection that later runs the
     statement; ``role`` is who runs it, if not the owner. With
-    ``after_only`` the statement means nothing before: it names the column.
+    ``after_only`` the statement means nothing before: it names the column; with ``by_memberships`` it is the
+    new table that breaks it, which refers to users.
     """
 
     statement: Statement
@@ -44,6 +45,7 @@ class Breaking:
     setup: tuple[str, ...] = ()
     same_session: bool = False
     after_only: bool = False
+    by_memberships: bool = False
     role: str | None = None
 
 
@@ -415,6 +417,40 @@ BREAKING: tuple[Breaking, ...] = (
         ),
         "42601",
         setup=(f"CREATE TABLE public.email_archive ({_LOG_COLUMNS})",),
+    ),
+    Breaking(
+        Statement("update_with_a_trigger_that_keeps_the_row", "UPDATE public.products SET name = name"),
+        "42601",
+        setup=(
+            "CREATE TABLE public.products_history AS SELECT * FROM public.products WHERE FALSE",
+            "CREATE FUNCTION public.keep_product() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN INSERT INTO public.products_history SELECT OLD.*; RETURN NEW; END $$",
+            "CREATE TRIGGER keep BEFORE UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION public.keep_product()",
+        ),
+    ),
+    Breaking(
+        # In a function, which returns the row that TRUNCATE does not.
+        Statement("truncate_every_table", "SELECT public.empty_all()", returns_rows=True),
+        "0A000",
+        setup=(
+            "CREATE FUNCTION public.empty_all() RETURNS int LANGUAGE plpgsql AS $$ BEGIN TRUNCATE public.users,"
+            " public.uploads, public.products, public.sellout_entries2, public.processing_logs, public.transform_logs,"
+            " public.email_logs; RETURN 1; END $$",
+        ),
+        by_memberships=True,
+    ),
+    Breaking(
+        Statement(
+            "update_the_id_of_a_user",
+            f"UPDATE public.users SET id = {_NEW_ID} WHERE email = 'moves@example.com'",
+        ),
+        "23503",
+        setup=(
+            # Where there is a login service, it has the same id, and who changes it has no such key.
+            "ALTER TABLE public.users DROP CONSTRAINT IF EXISTS users_id_fkey",
+            f"INSERT INTO public.users (id, email) VALUES ({_NEW_ID}, 'moves@example.com')",
+        ),
+        by_memberships=True,
     ),
     Breaking(
         Statement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import psycopg
@@ -9,7 +10,9 @@ import pytest
 
 from phase_1.fingerprint import Fingerprint, fingerprint
 from tests.plugins.certificate import Evidence
-from tests.plugins.database import Database
+from tests.plugins.database import OWNER, Database, Templates
+from tests.support.looking import wait_for
+from tests.support.runner import run
 
 DEFAULT = "00000000-0000-4000-8000-000000000001"
 
@@ -297,6 +300,36 @@ def test_every_user_is_an_active_member_of_the_default_organization(migrated: Da
         " JOIN public.users AS u ON u.id = m.user_id GROUP BY 1, 2, 3, 4"
     ) == [(DEFAULT, "member", True, True, users, users)]
     assert migrated.query("SELECT count(*) FROM public.user_organizations") == [(users,)]
+
+
+@pytest.mark.claim("existing-users-are-members")
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_user_who_signs_up_while_the_run_waits_for_its_locks_is_a_member(isolation: str, templates: Templates) -> None:
+    """A sign-up that is committed while the run waits for its locks gets its membership, whatever the isolation.
+
+    A run that looks at the users as they were before it had the locks leaves one out, and no check notices.
+    """
+    database = templates.clone("founding")
+    database.execute(
+        f"ALTER ROLE {OWNER} IN DATABASE \"{database.name}\" SET default_transaction_isolation = '{isolation}'"
+    )
+    signing_up = database.connect(OWNER, autocommit=False)
+    signing_up.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    signing_up.execute("INSERT INTO public.users (email) VALUES ('late@example.com')")
+
+    def commit() -> None:
+        wait_for(database, "SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.users'::regclass")
+        signing_up.commit()
+
+    other = threading.Thread(target=commit)
+    other.start()
+    # Long enough for the lock to be had at the first try: a second one has a snapshot of its own.
+    done = run("--dsn", database.owner_dsn, "--force", "--lock-timeout", "60s")
+    other.join()
+    assert done.status == 0, done.out + done.err
+    without = "SELECT email FROM public.users WHERE id NOT IN (SELECT user_id FROM public.user_organizations)"
+    assert database.query(without) == []
+    database.drop()
 
 
 @pytest.mark.claim("indexes-present")

@@ -15,7 +15,7 @@ from phase_1 import apply
 from phase_1.apply import COMMITTED, ROLLED_BACK, Failed, Sessions, Watch
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.options import parse
-from phase_1.plan import Plan, Statement
+from phase_1.plan import BEGIN, Plan, Statement
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row
 from tests.plugins.server import Server
@@ -69,7 +69,7 @@ class Bench:
         sent: list[str] = []
 
         def fault(statement: wire.Statement) -> Literal["cut"] | None:
-            if statement.connection != working or not (sent or statement.sql == "BEGIN;"):
+            if statement.connection != working or not (sent or statement.sql == BEGIN):
                 return None
             sent.append(statement.sql)
             if len(sent) <= number:

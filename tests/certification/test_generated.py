@@ -18,6 +18,7 @@ from phase_1.fingerprint import difference, fingerprint
 from phase_1.found import BATCH
 from phase_1.inventory import DEFAULT_ORGANIZATION
 from phase_1.options import parse
+from phase_1.plan import BEGIN
 from phase_1.problems import DONE, REFUSED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
@@ -78,7 +79,7 @@ def _script(database: Database, *arguments: str) -> str:
         statement.sql
         for transaction in plan.transactions
         for statement in transaction.statements
-        if statement.sql not in ("BEGIN;", "COMMIT;")
+        if statement.sql not in (BEGIN, "COMMIT;")
     )
 
 

@@ -16,7 +16,7 @@ from migrate import _look as look
 from phase_1.apply import Sessions
 from phase_1.inventory import NEW_TABLES, TABLES
 from phase_1.options import parse
-from phase_1.plan import Plan, Transaction
+from phase_1.plan import BEGIN, Plan, Transaction
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 
@@ -141,7 +141,7 @@ def _run(
                 worker.join(_PATIENCE)
         else:
             session.execute(statement.sql.encode())
-        if statement.sql == "BEGIN;":
+        if statement.sql == BEGIN:
             before = _read(session)
     return locks, read
 

@@ -13,6 +13,7 @@ import pytest
 
 from phase_1.fingerprint import difference
 from phase_1.inventory import TABLES
+from phase_1.plan import BEGIN
 from phase_1.problems import DONE, FAILED, OCCUPIED, REFUSED, STOPPED, USAGE
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
@@ -196,7 +197,7 @@ def test_run_gives_way_to_who_holds_the_log(
             if not held:
                 held.append(database.connect(autocommit=False, application_name="report"))
                 held[0].execute(f"LOCK TABLE {LOG} IN EXCLUSIVE MODE".encode())
-        elif tries and freed and statement.sql == "BEGIN;":
+        elif tries and freed and statement.sql == BEGIN:
             held[0].rollback()
         return None
 

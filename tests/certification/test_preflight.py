@@ -30,6 +30,20 @@ PARTITIONED = (
     " PARTITION BY RANGE (created_at)"
 )
 
+#: The state of an upload as an enum, with these labels, and what is in the way of it.
+STATUS = """
+DROP FUNCTION public.finish_upload;
+ALTER TABLE public.uploads DROP CONSTRAINT uploads_status_check, ALTER status DROP DEFAULT;
+CREATE TYPE public.{name} AS ENUM ({labels});
+ALTER TABLE public.uploads ALTER status TYPE public.{name} USING 'done'::public.{name};
+"""
+
+#: A function for triggers.
+HISTORY = """
+CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+CREATE TRIGGER {name} BEFORE UPDATE ON public.{table} FOR EACH ROW EXECUTE FUNCTION public.{name}();
+"""
+
 ORGANIZATIONS = """
 SET ROLE app_owner;
 CREATE TABLE public.organizations (
@@ -180,6 +194,25 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "tenant_table_is_there",
+        "partition",
+        violation="SET ROLE app_owner; ALTER TABLE public.email_logs RENAME TO mails;"
+        "CREATE TABLE public.all_mails (id uuid, created_at timestamptz) PARTITION BY RANGE (created_at);"
+        "CREATE TABLE public.email_logs PARTITION OF public.all_mails DEFAULT",
+        object="public.email_logs",
+        problem="is a partition itself: its columns are those of public.all_mails",
+        mended_by="ALTER TABLE public.all_mails DETACH PARTITION public.email_logs",
+    ),
+    Case(
+        "tenant_table_is_there",
+        "typed",
+        violation="SET ROLE app_owner; CREATE TYPE public.mail AS (id uuid, created_at timestamptz);"
+        "DROP TABLE public.email_logs; CREATE TABLE public.email_logs OF public.mail",
+        object="public.email_logs",
+        problem="is a typed table: its columns are those of type public.mail",
+        mended_by="ALTER TABLE public.email_logs NOT OF",
+    ),
+    Case(
+        "tenant_table_is_there",
         "users",
         violation="ALTER TABLE public.users RENAME TO people",
         object="public.users",
@@ -279,6 +312,72 @@ CASES: tuple[Case, ...] = (
         object="public.processing_logs",
         problem="has no column upload_id, which idx_processing_logs_client_upload_id is to be built on",
         mended_by="--skip-index idx_processing_logs_client_upload_id",
+    ),
+    Case(
+        "index_literals_fit",
+        "enum without the labels",
+        near_miss=STATUS.format(name="state", labels="'pending', 'processing', 'done'")
+        + "CREATE DOMAIN public.labels AS public.state; ALTER TABLE public.uploads ALTER status TYPE public.labels",
+        violation="CREATE TYPE public.shorter AS ENUM ('processing', 'done');"
+        "ALTER TABLE public.uploads ALTER status TYPE public.shorter USING 'done'::public.shorter",
+        object="public.uploads.status",
+        problem="is of type public.shorter and never 'pending', the rows that idx_uploads_client_status is of",
+        mended_by="--skip-index",
+        by_hand="ALTER TYPE public.shorter ADD VALUE 'pending'",
+    ),
+    Case(
+        "index_literals_fit",
+        "number",
+        near_miss="ALTER TABLE public.uploads ALTER status TYPE varchar(20)",
+        violation="DROP FUNCTION public.finish_upload; ALTER TABLE public.uploads DROP CONSTRAINT uploads_status_check,"
+        " ALTER status DROP DEFAULT, ALTER status TYPE integer USING 0",
+        object="public.uploads.status",
+        problem="is of type integer and never 'pending' or 'processing'",
+        mended_by="--skip-index idx_uploads_client_status",
+    ),
+    Case(
+        "users_have_a_uuid_key",
+        "a NULL",
+        near_miss="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
+        "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD UNIQUE (id), ALTER id SET NOT NULL",
+        violation="ALTER TABLE public.users ALTER id DROP NOT NULL;"
+        "INSERT INTO public.users (id, email) VALUES (NULL, 'nobody@example.com')",
+        object="public.users",
+        problem="has no unique column id of type uuid that is NOT NULL",
+        mended_by="users.id uuid PRIMARY KEY",
+        by_hand="DELETE FROM public.users WHERE id IS NULL; ALTER TABLE public.users ADD PRIMARY KEY (id)",
+    ),
+    Case(
+        "users_have_a_uuid_key",
+        "NOT NULL that was never validated",
+        near_miss="ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey;"
+        "ALTER TABLE public.users DROP CONSTRAINT users_pkey, ADD UNIQUE (id), ALTER id SET NOT NULL,"
+        " ADD COLUMN note text, ADD CONSTRAINT users_note NOT NULL note NOT VALID",
+        violation="ALTER TABLE public.users ALTER id DROP NOT NULL, ADD CONSTRAINT users_id NOT NULL id NOT VALID",
+        object="public.users",
+        problem="has no unique column id of type uuid that is NOT NULL",
+        mended_by="users.id uuid PRIMARY KEY",
+        by_hand="ALTER TABLE public.users VALIDATE CONSTRAINT users_id",
+        pg=">= 18",
+    ),
+    Case(
+        "what_is_referred_to_is_logged",
+        "users",
+        near_miss="ALTER TABLE public.email_logs SET UNLOGGED;"
+        "ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey",
+        violation="ALTER TABLE public.users SET UNLOGGED",
+        object="public.users",
+        problem="is UNLOGGED, and no table that is logged may refer to it",
+        mended_by="ALTER TABLE public.users SET LOGGED",
+    ),
+    Case(
+        "what_is_referred_to_is_logged",
+        "organizations",
+        near_miss=ORGANIZATIONS,
+        violation="ALTER TABLE public.organizations SET UNLOGGED",
+        object="public.organizations",
+        problem="is UNLOGGED, and no table that is logged may refer to it",
+        mended_by="ALTER TABLE public.organizations SET LOGGED",
     ),
     Case(
         "users_have_a_uuid_key",
@@ -580,6 +679,22 @@ CASES: tuple[Case, ...] = (
         problem="is there already, and the log does not say that Phase 1 created it",
         mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
     ),
+    *(
+        Case(
+            "new_table_name_is_free",
+            f"type {name}",
+            near_miss=f"CREATE SCHEMA attic; CREATE TYPE attic.{name} AS ENUM ('a')",
+            violation=f"CREATE {kind}",
+            object=f"type public.{name}",
+            problem="has the name of a table to come",
+            mended_by=f"ALTER TYPE public.{name} RENAME TO former_{name}",
+        )
+        for name, kind in (
+            ("organizations", "TYPE public.organizations AS ENUM ('a')"),
+            ("user_organizations", "DOMAIN public.user_organizations AS text"),
+            ("migration_log", "TYPE public.migration_log AS RANGE (SUBTYPE = int4)"),
+        )
+    ),
     Case(
         "new_table_name_is_free",
         "sequence",
@@ -794,6 +909,35 @@ CASES: tuple[Case, ...] = (
         mended_by="name the columns in it before the migration",
         by_hand="DROP FUNCTION public.first_mail()",
     ),
+    *(
+        Case(
+            "triggers_do_not_copy_whole_rows",
+            title,
+            near_miss="CREATE TABLE public.past AS SELECT * FROM public.products WHERE FALSE;"
+            "CREATE TABLE public.changes (at timestamptz, change jsonb);"
+            + HISTORY.format(
+                name="as_json",
+                table="products",
+                body="IF NEW.* IS DISTINCT FROM OLD.* THEN INSERT INTO public.changes VALUES (now(), to_jsonb(NEW.*))"
+                "; END IF",
+            )
+            + HISTORY.format(name="named", table="products", body="INSERT INTO public.past (ean) SELECT OLD.ean")
+            + HISTORY.format(name="off", table="products", body="INSERT INTO public.past SELECT OLD.*")
+            + "ALTER TABLE public.products DISABLE TRIGGER off;"
+            + HISTORY.format(name="of_another", table="past", body="INSERT INTO public.past SELECT OLD.*"),
+            violation=HISTORY.format(name="copied", table="products", body=body),
+            object=r"public.copied\(\)",
+            problem="is run by a trigger on public.products and inserts the whole row",
+            mended_by="name the columns in it before the migration",
+            by_hand="CREATE OR REPLACE FUNCTION public.copied() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN INSERT INTO public.past (id, ean) VALUES (OLD.id, OLD.ean); RETURN NEW; END'",
+        )
+        for title, body in (
+            ("SELECT", "INSERT INTO public.past SELECT OLD.*"),
+            ("VALUES", "insert into public.past\n values(new.*)"),
+            ("in brackets", "INSERT INTO public.past (ean) SELECT 'now', (OLD).*"),
+        )
+    ),
     Case(
         "triggers_will_fire_on_the_fill",
         "on update",
@@ -868,6 +1012,29 @@ CASES: tuple[Case, ...] = (
         mended_by="add client_id on the subscribers first",
         by_hand="DROP PUBLICATION ours",
         pg=">= 15",
+    ),
+    *(
+        Case(
+            "publications_of_everything_are_expected",
+            title,
+            near_miss="CREATE SCHEMA attic; CREATE TABLE attic.news (id int PRIMARY KEY);"
+            "CREATE PUBLICATION others FOR TABLE attic.news, public.uploads;" + near_miss,
+            violation="CREATE PUBLICATION ours FOR " + violation,
+            object="publication ours",
+            problem="and so public.organizations, public.user_organizations, public.migration_log as soon as",
+            mended_by="create them on the subscribers before the migration",
+            by_hand="DROP PUBLICATION ours",
+            pg=pg,
+        )
+        for title, near_miss, violation, pg in (
+            ("all tables", "", "ALL TABLES", ""),
+            (
+                "schema",
+                "CREATE PUBLICATION past FOR TABLES IN SCHEMA attic",
+                "TABLES IN SCHEMA public, attic",
+                ">= 15",
+            ),
+        )
     ),
     Case(
         "prepared_transactions_hold_no_lock",
@@ -1116,6 +1283,8 @@ APART = {
     ("preflight", "service_role_bypasses_row_security"),
     ("preflight", "transactions_are_short"),
     ("rollback", "transactions_are_short"),
+    ("preflight", "transactions_can_be_seen"),
+    ("rollback", "transactions_can_be_seen"),
 }
 
 
@@ -1416,6 +1585,37 @@ def test_estimate_recommends_online_above_three_seconds_of_locks(templates: Temp
 
 
 @pytest.mark.claim("cost-is-foreseen")
+def test_estimate_of_a_table_that_nobody_has_analysed_is_a_guess_from_its_size(
+    templates: Templates, evidence: Evidence
+) -> None:
+    """Rows that the planner does not know yet are guessed from the size, which is said; ANALYZE makes them known.
+
+    A restored dump of a hundred million rows would be announced as 0 rows, 0 seconds and 0 bytes.
+    """
+    with workbench(templates, "founding") as bench:
+        bench.do(
+            # TRUNCATE makes PostgreSQL forget what it knew.
+            "ALTER TABLE public.email_logs SET (autovacuum_enabled = off); TRUNCATE public.email_logs;"
+            "INSERT INTO public.email_logs (recipient) SELECT n || '@example.com' FROM generate_series(1, 30000) AS n"
+        )
+        dsn = ("--dsn", bench.database.owner_dsn, "--dry-run")
+        guessed = run(*dsn, "--json").json
+        rows = guessed["tables"]["email_logs"]["rows"]
+        evidence("rows of a table that was never analysed", {"guessed": rows, "there": 30000})
+        assert guessed["cost"]["guessed"] == ["email_logs"]
+        assert 15000 < rows < 60000
+        assert "after an ANALYZE" in run(*dsn).err
+        bench.do("ANALYZE public.email_logs")
+        known = run(*dsn, "--json").json
+        assert (known["tables"]["email_logs"]["rows"], known["cost"]["guessed"]) == (30000, [])
+        assert known["cost"]["index_bytes"] > 30000
+        # Empty and known to be so, with pages that are kept for later.
+        bench.do("DELETE FROM public.email_logs; ANALYZE public.email_logs")
+        empty = run(*dsn, "--json").json
+        assert (empty["tables"]["email_logs"]["rows"], empty["cost"]["guessed"]) == (0, [])
+
+
+@pytest.mark.claim("cost-is-foreseen")
 def test_estimate_of_the_disk_is_right_within_a_factor_of_two(templates: Templates, evidence: Evidence) -> None:
     """The disk that the new indexes are said to take is what they take, give or take a factor of two.
 
@@ -1517,6 +1717,36 @@ def test_transaction_that_is_old_is_named(old: Old) -> None:
         connection.execute("SELECT 1")
     for action in ([], ["--rollback"]):
         assert run("--dsn", database.owner_dsn, "--dry-run", "--json", *action).findings == []
+
+
+@pytest.mark.claim("preflight-warns")
+@pytest.mark.parametrize("rollback", [[], ["--rollback"]], ids=["migration", "rollback"])
+def test_transaction_whose_age_is_hidden_is_named(rollback: list[str], templates: Templates) -> None:
+    """Who has a lock on a tenant table and cannot be looked at is named, with the GRANT that helps.
+
+    An hour of a report is no row in what the role sees, and the migration would wait for it in vain.
+    """
+    check = "transactions_can_be_seen"
+    stage = "rollback" if rollback else "preflight"
+    with workbench(templates, "founding" + ("-migrated" if rollback else "")) as bench:
+        bench.do("GRANT app_owner TO {role}; ALTER ROLE {role} LOGIN; GRANT SELECT ON public.uploads TO authenticator")
+        bench.database.execute(f"ALTER ROLE \"{bench.role}\" PASSWORD '{bench.role}'")
+        bench.do("CREATE TABLE public.news (); GRANT SELECT ON public.news TO authenticator")
+        other = bench.database.connect("authenticator", autocommit=False, application_name="nightly report")
+        own = bench.database.connect(OWNER, autocommit=False)
+        own.execute("SELECT count(*) FROM public.uploads")
+        other.execute("SELECT count(*) FROM public.news")
+        assert bench.findings(check, stage, bench.role) == []
+        other.execute("SELECT count(*) FROM public.uploads")
+        # A superuser sees all of it.
+        assert bench.findings(check, stage, None) == []
+        result = run("--dsn", bench.database.dsn(bench.role), "--dry-run", "--json", *rollback)
+        [found] = result.of(check)
+        assert (result.status, found["level"]) == (DONE, "warning")
+        assert found["object"] == f"process {other.info.backend_pid} (authenticator, nightly report)"
+        assert found["problem"].startswith("holds a lock on public.uploads; ")
+        bench.database.execute(found["action"].partition("as a superuser: ")[2])
+        assert bench.findings(check, stage, bench.role) == []
 
 
 @pytest.mark.claim("existing-client-id-kept", "online-resumes")

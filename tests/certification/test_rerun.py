@@ -17,6 +17,7 @@ from phase_1 import connection as connections
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
+from phase_1.plan import BEGIN
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
 from tests.support.embedded import client_program
@@ -113,7 +114,7 @@ def working(statements: list[Statement]) -> list[str]:
     """What the working session has sent, from the first BEGIN to the last COMMIT."""
     (connection,) = {each.connection for each in statements if each.sql == "COMMIT;"}
     sent = [each.sql for each in statements if each.connection == connection]
-    return sent[sent.index("BEGIN;") : len(sent) - sent[::-1].index("COMMIT;")]
+    return sent[sent.index(BEGIN) : len(sent) - sent[::-1].index("COMMIT;")]
 
 
 def taken_out(script: str, statements: list[str]) -> str:
@@ -408,7 +409,7 @@ def test_run_tries_again_and_succeeds_once_the_lock_is_released(
             if not holders:
                 # The last table: in one transaction every other lock is held by then, and let go of.
                 holders.append(Holder(database, "email_logs"))
-        elif each.sql == "BEGIN;" and tries:
+        elif each.sql == BEGIN and tries:
             holders[0].release()
 
     proxy.before(hold_and_release)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import psycopg
 
 from phase_1.inventory import TABLES
+from phase_1.plan import BEGIN
 from tests.application.load import VARIANTS
 from tests.plugins.database import OWNER
 from tests.plugins.server import Server
@@ -279,7 +280,7 @@ class Saboteur:
             return None
         with self._lock:
             self.course.append(statement.sql)
-            if statement.sql == "BEGIN;" and self._tracer is None:
+            if statement.sql == BEGIN and self._tracer is None:
                 self._trace(self._proxy.pid(statement.connection))
             self._left -= 1
             if self._left or not self._faults:

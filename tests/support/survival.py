@@ -15,6 +15,7 @@ import psycopg
 
 from phase_1.apply import COMMITTED, ROLLED_BACK
 from phase_1.fingerprint import Fingerprint, difference
+from phase_1.plan import BEGIN
 from phase_1.problems import DONE, FAILED, STOPPED, USAGE, VIOLATIONS
 from tests.plugins.database import OWNER, Database, Row, Templates
 from tests.plugins.server import Server
@@ -187,8 +188,8 @@ class Bench:
         None if what failed was in a transaction: that which notes the index has its own outcome.
         """
         labels = [entry.step for entry in entries if entry.step and "_index(" in entry.step]
-        last = next((sql for sql in reversed(saboteur.course) if "CONCURRENTLY" in sql or sql == "BEGIN;"), "BEGIN;")
-        if not labels or last == "BEGIN;":
+        last = next((sql for sql in reversed(saboteur.course) if "CONCURRENTLY" in sql or sql == BEGIN), BEGIN)
+        if not labels or last == BEGIN:
             return None
         step, _, index = labels[-1].rstrip(")").partition("(")
         found = database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('public.' || %s)", index)

@@ -280,7 +280,9 @@ def test_breaking_statements_break_by_a_new_column_only(made: Callable[[], Conne
         connection.execute(
             f"ALTER TABLE public.{table.name} ADD COLUMN client_id uuid NOT NULL DEFAULT md5('client')::uuid"
         )
-    for each in BREAKING:
+    # A trigger function goes on with the columns that it has seen in this session.
+    connection.execute("DISCARD PLANS")
+    for each in (each for each in BREAKING if not each.by_memberships):
         connection.execute(f"SET ROLE {each.role or 'NONE'}")
         with pytest.raises(psycopg.Error) as caught:
             run(connection, each.statement)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
 
 import psycopg
@@ -94,6 +94,8 @@ class Found:
     phase_2: bool
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    #: What this run leaves out and an earlier one has migrated.
+    migrated_before: Tuple[FoundTable, ...] = ()
 
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
@@ -122,7 +124,7 @@ class Found:
         roles: Tuple[str, ...] = tuple(self.api_roles)
         service = (SERVICE_ROLE,) if self.service_role else ()
         denied = ", ".join(map(identifier, roles)) or "PUBLIC"
-        children = list(self._children())
+        children = list(self._children(self.tables))
         revoked = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.table_grantees})))
         functions = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.function_grantees})))
         return {
@@ -145,8 +147,8 @@ class Found:
             "service_role": SERVICE_ROLE if self.service_role else None,
             "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
             "phase_2": "TRUE" if self.phase_2 else "FALSE",
-            "table_names": array([table.name for table in self.tables]),
-            "children": array([" ".join(child) for child in children]),
+            "table_names": array([table.name for table in self.checked]),
+            "children": array([" ".join(child) for child in self._children(self.checked)]),
             "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
             "tables_wanted": rows(
                 [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
@@ -181,11 +183,17 @@ class Found:
             "grantees": array(list(self.options.grantees)),
         }
 
-    def _children(self) -> Iterator[Tuple[str, str, str]]:
+    @property
+    def checked(self) -> Tuple[FoundTable, ...]:
+        """The tables whose rows have a client, or will have one after the run: what integrity looks at."""
+        return (*self.tables, *self.migrated_before)
+
+    @staticmethod
+    def _children(tables: Sequence[FoundTable]) -> Iterator[Tuple[str, str, str]]:
         """The rows that have a parent here: where the column is not there, nothing can disagree."""
+        columns = {table.name: table.columns for table in tables}
         for name, column, parent in CHILDREN:
-            child = self.table(name)
-            if child is not None and column in child.columns and self.table(parent) is not None:
+            if column in columns.get(name, ()) and parent in columns:
                 yield name, column, parent
 
     def _had_client_id(self, name: str) -> bool:
@@ -262,7 +270,7 @@ class Found:
                 yield {"table": name, "column": column}
 
     def _each_child(self) -> Iterator[Dict[str, Value]]:
-        for name, column, parent in self._children():
+        for name, column, parent in self._children(self.tables):
             if self._had_client_id(name) or self._had_client_id(parent):
                 yield {
                     "table": name,
@@ -352,7 +360,10 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
     _require_readable(connection)
     standing, unfinished = journal.read(connection)
-    tables = tuple(_tables(connection, options))
+    # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
+    left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
+    everything = tuple(_tables(connection, options, left_out))
+    tables = tuple(table for table in everything if table.name not in options.skipped_tables)
     names = {table.name for table in tables}
     indexes = tuple(
         index
@@ -409,7 +420,13 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         standing=standing,
         unfinished=unfinished,
+        migrated_before=tuple(table for table in everything if table.name not in names),
     )
+
+
+def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
+    """Whether the log says that a step was done on that table or index, and still stands."""
+    return any(label.endswith(f"({name})") for label in standing)
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:
@@ -448,7 +465,7 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
     return [first, *between, last]
 
 
-def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[FoundTable]:
+def _tables(connection: psycopg.Connection[Any], options: Options, left_out: Collection[str]) -> Iterator[FoundTable]:
     found = {
         name: rest
         for name, *rest in connection.execute(
@@ -486,7 +503,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
             " AND a.atttypid = 'uuid'::regtype"
             " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
-            [[table.name for table in TABLES if table.name not in options.skipped_tables]],
+            [[table.name for table in TABLES if table.name not in left_out]],
         )
     }
     for table in TABLES:

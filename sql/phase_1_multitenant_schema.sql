@@ -430,11 +430,17 @@ GRANT EXECUTE ON FUNCTION public.validate_client_access(uuid, uuid) TO :execute_
 -- does: Creates the function that checks every row's client. It runs with the caller's rights and with
 --       row_security off, so that who cannot see every row gets an error and not a pass. Types are looked
 --       for among the session's temporary ones first, whatever the search_path: they are qualified too.
+--       One that was made for fewer tables would pass whatever is in the others: it is replaced, and keeps
+--       what was granted to others on it.
 -- lock: none on a table
 -- for: milliseconds
 -- each: database
--- done: SELECT to_regprocedure('public.validate_client_data_integrity()') IS NOT NULL
-CREATE FUNCTION public.validate_client_data_integrity() RETURNS jsonb
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.unnest(:table_names || :children) AS wanted (name)
+--           WHERE pg_catalog.strpos(prosrc, pg_catalog.quote_literal(wanted.name)) = 0)
+--       FROM pg_catalog.pg_proc
+--       WHERE oid = to_regprocedure('public.validate_client_data_integrity()')
+CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' SET row_security = off
 AS $function$
 DECLARE

@@ -91,7 +91,7 @@ class Found:
     function_grantees: Tuple[str, ...]
     uuid_function: str
     connection_check: bool
-    phase_2: bool
+    phase_2: Tuple[str, ...]  # "uploads INSERT": a policy that is not ours asks there for client_id
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
     #: What this run leaves out and an earlier one has migrated.
@@ -146,7 +146,7 @@ class Found:
             "function_revoked_roles": ", ".join(functions),
             "service_role": SERVICE_ROLE if self.service_role else None,
             "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
-            "phase_2": "TRUE" if self.phase_2 else "FALSE",
+            "phase_2": array(list(self.phase_2)),
             "table_names": array([table.name for table in self.checked]),
             "children": array([" ".join(child) for child in self._children(self.checked)]),
             "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
@@ -409,15 +409,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
             " WHERE name = 'client_connection_check_interval'",
         ),
-        phase_2=_one(
-            connection,
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid"
-            " WHERE c.relnamespace = to_regnamespace('public') AND p.polname NOT LIKE 'phase\\_1\\_%'"
-            # On other tables the word may mean anything.
-            f" AND c.relname = ANY ({array(sorted(names))})"
-            " AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
-            " LIKE '%client_id%')",
-        ),
+        phase_2=tuple(_phase_2(connection, tables)),
         standing=standing,
         unfinished=unfinished,
         migrated_before=tuple(table for table in everything if table.name not in names),
@@ -427,6 +419,32 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
 def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
     """Whether the log says that a step was done on that table or index, and still stands."""
     return any(label.endswith(f"({name})") for label in standing)
+
+
+def _phase_2(connection: psycopg.Connection[Any], tables: Sequence[FoundTable]) -> Iterator[str]:
+    """The tables and partitions, and the commands there, for which a policy of a later phase looks at client_id.
+
+    What a policy uses the catalog knows by the column; its text may have the word in it and mean something else.
+    A policy for other roles than those of the web API keeps nobody of them from anything.
+    """
+    wanted = [name for table in tables for name in (table.name, *(part.name for part in table.partitions))]
+    for (name_and_command,) in connection.execute(
+        "SELECT DISTINCT format('%%s %%s', c.relname, command.name)"
+        " FROM pg_catalog.pg_policy AS p"
+        " JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid AND c.relnamespace = to_regnamespace('public')"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
+        " JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::regclass AND d.objid = p.oid"
+        " AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum"
+        " JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)"
+        " ON p.polcmd::text IN ('*', command.letter)"
+        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%'"
+        " AND (NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)) OR 0 = ANY (p.polroles)"
+        "     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS api, unnest(p.polroles) AS r (oid)"
+        "                WHERE api.rolname = ANY (%s) AND pg_has_role(api.oid, r.oid, 'USAGE')))"
+        " ORDER BY 1",
+        [wanted, list(API_ROLES), list(API_ROLES)],
+    ):
+        yield name_and_command
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:

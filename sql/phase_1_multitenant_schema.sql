@@ -284,7 +284,9 @@ ON CONFLICT DO NOTHING;
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) IN (0, 3) OR :phase_2 FROM pg_catalog.pg_policy
+-- done: SELECT count(*) IN (0, 3)
+--           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+--       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
@@ -293,11 +295,13 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- name: pin_client
 -- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
 --       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it; where it has, a second run does not bring it back.
+--       delete one there. Phase 2 replaces it; on a table where it has, a second run does not bring it back.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3 OR (:phase_2 AND 'pin_client(' || :'table' || ')' = ANY (:standing))
+-- done: SELECT count(*) = 3
+--           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+--               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
 --       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 CREATE POLICY phase_1_client_pinned ON public.:"table"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
 
 import psycopg
@@ -95,9 +95,11 @@ class Found:
     function_grantees: Tuple[str, ...]
     uuid_function: str
     connection_check: bool
-    phase_2: bool
+    phase_2: Tuple[str, ...]  # "uploads INSERT": a policy that is not ours asks there for client_id
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    #: What this run leaves out and an earlier one has migrated.
+    migrated_before: Tuple[FoundTable, ...] = ()
 
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
@@ -126,7 +128,7 @@ class Found:
         roles: Tuple[str, ...] = tuple(self.api_roles)
         service = (SERVICE_ROLE,) if self.service_role else ()
         denied = ", ".join(map(identifier, roles)) or "PUBLIC"
-        children = list(self._children())
+        children = list(self._children(self.tables))
         revoked = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.table_grantees})))
         functions = ("PUBLIC", *map(identifier, sorted({*roles, *service, *self.function_grantees})))
         return {
@@ -148,9 +150,9 @@ class Found:
             "function_revoked_roles": ", ".join(functions),
             "service_role": SERVICE_ROLE if self.service_role else None,
             "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
-            "phase_2": "TRUE" if self.phase_2 else "FALSE",
-            "table_names": array([table.name for table in self.tables]),
-            "children": array([" ".join(child) for child in children]),
+            "phase_2": array(list(self.phase_2)),
+            "table_names": array([table.name for table in self.checked]),
+            "children": array([" ".join(child) for child in self._children(self.checked)]),
             "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
             "tables_wanted": rows(
                 [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
@@ -185,11 +187,17 @@ class Found:
             "grantees": array(list(self.options.grantees)),
         }
 
-    def _children(self) -> Iterator[Tuple[str, str, str]]:
+    @property
+    def checked(self) -> Tuple[FoundTable, ...]:
+        """The tables whose rows have a client, or will have one after the run: what integrity looks at."""
+        return (*self.tables, *self.migrated_before)
+
+    @staticmethod
+    def _children(tables: Sequence[FoundTable]) -> Iterator[Tuple[str, str, str]]:
         """The rows that have a parent here: where the column is not there, nothing can disagree."""
+        columns = {table.name: table.columns for table in tables}
         for name, column, parent in CHILDREN:
-            child = self.table(name)
-            if child is not None and column in child.columns and self.table(parent) is not None:
+            if column in columns.get(name, ()) and parent in columns:
                 yield name, column, parent
 
     def _had_client_id(self, name: str) -> bool:
@@ -266,7 +274,7 @@ class Found:
                 yield {"table": name, "column": column}
 
     def _each_child(self) -> Iterator[Dict[str, Value]]:
-        for name, column, parent in self._children():
+        for name, column, parent in self._children(self.tables):
             if self._had_client_id(name) or self._had_client_id(parent):
                 yield {
                     "table": name,
@@ -356,7 +364,10 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
     _require_readable(connection)
     standing, unfinished = journal.read(connection)
-    tables = tuple(_tables(connection, options))
+    # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
+    left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
+    everything = tuple(_tables(connection, options, left_out))
+    tables = tuple(table for table in everything if table.name not in options.skipped_tables)
     names = {table.name for table in tables}
     indexes = tuple(
         index
@@ -402,18 +413,42 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
             " WHERE name = 'client_connection_check_interval'",
         ),
-        phase_2=_one(
-            connection,
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid"
-            " WHERE c.relnamespace = to_regnamespace('public') AND p.polname NOT LIKE 'phase\\_1\\_%'"
-            # On other tables the word may mean anything.
-            f" AND c.relname = ANY ({array(sorted(names))})"
-            " AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
-            " LIKE '%client_id%')",
-        ),
+        phase_2=tuple(_phase_2(connection, tables)),
         standing=standing,
         unfinished=unfinished,
+        migrated_before=tuple(table for table in everything if table.name not in names),
     )
+
+
+def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
+    """Whether the log says that a step was done on that table or index, and still stands."""
+    return any(label.endswith(f"({name})") for label in standing)
+
+
+def _phase_2(connection: psycopg.Connection[Any], tables: Sequence[FoundTable]) -> Iterator[str]:
+    """The tables and partitions, and the commands there, for which a policy of a later phase looks at client_id.
+
+    What a policy uses the catalog knows by the column; its text may have the word in it and mean something else.
+    A policy for other roles than those of the web API keeps nobody of them from anything.
+    """
+    wanted = [name for table in tables for name in (table.name, *(part.name for part in table.partitions))]
+    for (name_and_command,) in connection.execute(
+        "SELECT DISTINCT format('%%s %%s', c.relname, command.name)"
+        " FROM pg_catalog.pg_policy AS p"
+        " JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid AND c.relnamespace = to_regnamespace('public')"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
+        " JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::regclass AND d.objid = p.oid"
+        " AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum"
+        " JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)"
+        " ON p.polcmd::text IN ('*', command.letter)"
+        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%'"
+        " AND (NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)) OR 0 = ANY (p.polroles)"
+        "     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS api, unnest(p.polroles) AS r (oid)"
+        "                WHERE api.rolname = ANY (%s) AND pg_has_role(api.oid, r.oid, 'USAGE')))"
+        " ORDER BY 1",
+        [wanted, list(API_ROLES), list(API_ROLES)],
+    ):
+        yield name_and_command
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:
@@ -452,7 +487,7 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
     return [first, *between, last]
 
 
-def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[FoundTable]:
+def _tables(connection: psycopg.Connection[Any], options: Options, left_out: Collection[str]) -> Iterator[FoundTable]:
     found = {
         name: rest
         for name, *rest in connection.execute(
@@ -498,7 +533,7 @@ def _tables(connection: psycopg.Connection[Any], options: Options) -> Iterator[F
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
             " AND a.atttypid = 'uuid'::regtype"
             " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
-            [[table.name for table in TABLES if table.name not in options.skipped_tables]],
+            [[table.name for table in TABLES if table.name not in left_out]],
         )
     }
     for table in TABLES:

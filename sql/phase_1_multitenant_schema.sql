@@ -284,7 +284,9 @@ ON CONFLICT DO NOTHING;
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) IN (0, 3) OR :phase_2 FROM pg_catalog.pg_policy
+-- done: SELECT count(*) IN (0, 3)
+--           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+--       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
@@ -293,11 +295,13 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- name: pin_client
 -- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
 --       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it; where it has, a second run does not bring it back.
+--       delete one there. Phase 2 replaces it; on a table where it has, a second run does not bring it back.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3 OR (:phase_2 AND 'pin_client(' || :'table' || ')' = ANY (:standing))
+-- done: SELECT count(*) = 3
+--           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+--               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
 --       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 CREATE POLICY phase_1_client_pinned ON public.:"table"
@@ -430,11 +434,17 @@ GRANT EXECUTE ON FUNCTION public.validate_client_access(uuid, uuid) TO :execute_
 -- does: Creates the function that checks every row's client. It runs with the caller's rights and with
 --       row_security off, so that who cannot see every row gets an error and not a pass. Types are looked
 --       for among the session's temporary ones first, whatever the search_path: they are qualified too.
+--       One that was made for fewer tables would pass whatever is in the others: it is replaced, and keeps
+--       what was granted to others on it.
 -- lock: none on a table
 -- for: milliseconds
 -- each: database
--- done: SELECT to_regprocedure('public.validate_client_data_integrity()') IS NOT NULL
-CREATE FUNCTION public.validate_client_data_integrity() RETURNS jsonb
+-- done: SELECT NOT EXISTS (
+--           SELECT FROM pg_catalog.unnest(:table_names || :children) AS wanted (name)
+--           WHERE pg_catalog.strpos(prosrc, pg_catalog.quote_literal(wanted.name)) = 0)
+--       FROM pg_catalog.pg_proc
+--       WHERE oid = to_regprocedure('public.validate_client_data_integrity()')
+CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' SET row_security = off
 AS $function$
 DECLARE

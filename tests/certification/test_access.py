@@ -1007,6 +1007,70 @@ def test_pins_stay_away_once_phase_2_has_replaced_them(exposed: Database) -> Non
     assert outcome(log_in(exposed, "authenticated"), _insert("products", "new", client_id=ACME)) == 1
 
 
+#: Policies that have the word client_id in them and keep nobody to a client of that table.
+_ONLY_THE_WORD = (
+    "CREATE POLICY word ON public.email_logs FOR SELECT TO authenticated"
+    " USING (subject <> current_setting('jwt.oauth_client_id', TRUE))",
+    "CREATE POLICY parent ON public.sellout_entries2 TO authenticated"
+    " USING (upload_id IN (SELECT id FROM public.uploads WHERE client_id IS NOT NULL))",
+    f"CREATE POLICY back_end ON public.sellout_entries2 TO service_role USING (client_id <> '{ACME}')",
+    f"CREATE POLICY reading ON public.sellout_entries2 FOR SELECT TO authenticated USING (client_id <> '{ACME}')",
+    f"CREATE POLICY elsewhere ON public.uploads TO authenticated USING (client_id <> '{ACME}')",
+)
+
+
+@pytest.mark.claim("writes-pinned", "verify-finds-violations")
+@pytest.mark.parametrize("policy", _ONLY_THE_WORD, ids=lambda policy: policy.split()[2])
+def test_pins_are_asked_for_unless_a_policy_of_that_table_looks_at_its_client(exposed: Database, policy: str) -> None:
+    """A policy that has the word in it, or is about another table or role, does not stand for the pins of a table.
+
+    One word in a policy about e-mails switches off what keeps sales from being put into another client.
+    """
+    with exposed.connect() as superuser:
+        superuser.execute(policy.encode())
+        for suffix in ("", "_update", "_delete"):
+            superuser.execute(f"DROP POLICY phase_1_client_pinned{suffix} ON public.sellout_entries2".encode())
+    found = run("--dsn", exposed.owner_dsn, "--verify", "--json")
+    assert found.status == VIOLATIONS
+    assert [each["object"] for each in found.of("writes_are_pinned")] == ["public.sellout_entries2"] * 3
+    assert found.of("clients_are_isolated")
+    attack = _insert("sellout_entries2", "new", client_id=ACME)
+    assert succeeded(outcome(log_in(exposed, "authenticated"), attack))
+    assert run("--dsn", exposed.owner_dsn, "--force").status == DONE
+    assert outcome(log_in(exposed, "authenticated"), attack) == DENIED
+    assert run("--dsn", exposed.owner_dsn, "--verify").status == DONE
+
+
+@pytest.mark.claim("writes-pinned", "verify-finds-violations")
+def test_isolation_is_missed_until_the_last_table_that_the_web_api_reads_has_it(exposed: Database) -> None:
+    """Where policies of a later phase look at client_id, table by table, the warning stays until they all do.
+
+    The one table that was forgotten shows a competitor's rows, and nobody is told.
+    """
+
+    def missed() -> str:
+        found = run("--dsn", exposed.owner_dsn, "--verify", "--json")
+        assert found.status == DONE, found.err
+        return " ".join(each["problem"] for each in found.of("clients_are_isolated"))
+
+    with exposed.connect() as superuser:
+        for table in TENANT_TABLES:
+            assert table in missed()
+            for statement in _PINS_DROPPED:
+                if statement.endswith(f".{table}"):
+                    superuser.execute(statement.encode())
+            superuser.execute(
+                f"CREATE POLICY isolated ON public.{table} TO authenticated USING (client_id = '{ACME}')".encode()
+            )
+        assert missed() == ""
+        # A policy is asked where row-level security is on only.
+        superuser.execute("ALTER TABLE public.uploads DISABLE ROW LEVEL SECURITY")
+        assert "on: uploads)" in missed()
+        # Who may not read it sees nobody's rows.
+        superuser.execute("REVOKE ALL ON public.uploads FROM anon, authenticated")
+        assert missed() == ""
+
+
 # What was there ----------------------------------------------------------------------------------------
 
 _GRANTS = """

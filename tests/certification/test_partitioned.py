@@ -9,7 +9,7 @@ import pytest
 
 from phase_1.fingerprint import Fingerprint, difference
 from phase_1.inventory import TABLES
-from phase_1.problems import STOPPED
+from phase_1.problems import STOPPED, VIOLATIONS
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.looking import catalog
@@ -172,6 +172,35 @@ def test_partition_that_comes_later_is_part_of_it_and_goes_with_the_rollback(tem
     _run(database, "--rollback", "--online")
     database.execute("DROP TABLE public.sellout_entries2_2031, public.sellout_entries2_2032")
     assert difference(before, catalog(database)) == []
+    database.drop()
+
+
+@pytest.mark.claim("writes-pinned", "verify-finds-violations")
+def test_partition_with_row_security_is_pinned_by_itself_and_missed_where_it_is_not(templates: Templates) -> None:
+    """--verify asks for the pins of each partition that has row security, whatever a policy of the table says.
+
+    Who names a partition is asked for its policies only, and puts sales into another client.
+    """
+    database = templates.clone("founding-partitioned")
+    database.execute("ALTER TABLE public.sellout_entries2_2025 ENABLE ROW LEVEL SECURITY")
+    _run(database)
+    database.execute(
+        "CREATE POLICY of_client ON public.sellout_entries2 USING (client_id IS NOT NULL);"
+        "DROP POLICY phase_1_client_pinned_update ON public.sellout_entries2_2025"
+    )
+    found = run("--dsn", database.owner_dsn, "--verify", "--json")
+    assert (found.status, [each["object"] for each in found.of("writes_are_pinned")]) == (
+        VIOLATIONS,
+        ["public.sellout_entries2_2025"],
+    )
+    _run(database)
+    assert run("--dsn", database.owner_dsn, "--verify").status == 0
+    # A policy of the partition's own that looks at its client replaces them there.
+    database.execute("CREATE POLICY of_client ON public.sellout_entries2_2025 USING (client_id IS NOT NULL)")
+    for suffix in ("", "_update", "_delete"):
+        database.execute(f"DROP POLICY phase_1_client_pinned{suffix} ON public.sellout_entries2_2025")
+    assert run("--dsn", database.owner_dsn, "--verify").status == 0
+    assert "Nothing to do" in _run(database)
     database.drop()
 
 

@@ -48,6 +48,15 @@ def _function(name: str, arguments: str, change: str, problem: str, near_miss: s
     )
 
 
+def integrity_of_fewer_tables(database: Database) -> None:
+    """The function as it was made by a run that left email_logs out."""
+    [(definition,)] = database.query(
+        "SELECT pg_get_functiondef('public.validate_client_data_integrity()'::regprocedure)"
+    )
+    assert ", 'email_logs'" in definition
+    database.execute(definition.replace(", 'email_logs'", ""))
+
+
 CASES: tuple[Case, ...] = (
     Case(
         "new_objects_are_there",
@@ -548,6 +557,15 @@ CASES: tuple[Case, ...] = (
         problem="2 rows belong to another client than what they belong to",
         mended_by="see who wrote them, and correct client_id",
         by_hand=f"UPDATE public.transform_logs SET client_id = '{DEFAULT_ORGANIZATION}'",
+    ),
+    Case(
+        "validate_client_data_integrity",
+        "made for fewer tables",
+        near_miss="ALTER FUNCTION public.validate_client_data_integrity() COST 200",
+        violation=integrity_of_fewer_tables,
+        object="public.email_logs",
+        problem=r"is not looked at by validate_client_data_integrity\(\)",
+        mended_by="run the migration again",
     ),
     Case(
         "validate_client_data_integrity",

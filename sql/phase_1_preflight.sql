@@ -61,7 +61,7 @@ SELECT
     format('rename it, or leave the table out on purpose with --skip-table %s', found.name)
 FROM :tables_found AS found (name, time_column)
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relkind = 'p'
-JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
 WHERE 'add_client_id(' || found.name || ')' <> ALL (:standing);
 
 -- name: role_owns_the_table
@@ -101,7 +101,7 @@ SELECT
         coalesce((
             SELECT string_agg(attname, ', ' ORDER BY attnum)
             FROM pg_attribute
-            WHERE attrelid = to_regclass('public.' || found.name) AND attnum > 0 AND NOT attisdropped
+            WHERE attrelid = to_regclass('public.' || found.name) AND NOT attisdropped
                 AND atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
         ), 'no time column at all')) AS problem,
     format('name it with --column %s.created_at=ACTUAL, or leave out what needs it with --skip-index %s',
@@ -125,7 +125,7 @@ CROSS JOIN LATERAL (SELECT regexp_replace(each.column_and_order, ' DESC$', '') A
 WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
     AND NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || wanted.table_name) AND attname = col.name AND NOT attisdropped);
+        WHERE attrelid = to_regclass('public.' || wanted.table_name) AND attname = col.name);
 
 -- name: index_literals_fit
 -- level: error
@@ -140,7 +140,6 @@ CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
 -- what an index of some rows is searched by is what these rows are chosen by
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || wanted.table_name) AND a.attname = wanted.columns[2]
-    AND NOT a.attisdropped
 JOIN pg_type AS t ON t.oid = a.atttypid
 -- a text takes any value, an enum its labels, and a domain has the category of what it is made of
 WHERE t.typcategory <> 'S'
@@ -190,7 +189,7 @@ FROM :children_wanted AS child (name, column_name, parent)
 WHERE to_regclass('public.' || child.parent) IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id' AND NOT attisdropped)
+        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id')
 UNION ALL
 SELECT
     format('public.%s.%s', child.name, child.column_name),
@@ -200,9 +199,8 @@ SELECT
 FROM :children_wanted AS child (name, column_name, parent)
 JOIN pg_attribute AS mine
     ON mine.attrelid = to_regclass('public.' || child.name) AND mine.attname = child.column_name
-    AND NOT mine.attisdropped
 JOIN pg_attribute AS its
-    ON its.attrelid = to_regclass('public.' || child.parent) AND its.attname = 'id' AND NOT its.attisdropped
+    ON its.attrelid = to_regclass('public.' || child.parent) AND its.attname = 'id'
 JOIN pg_type AS my_type ON my_type.oid = mine.atttypid
 JOIN pg_type AS its_type ON its_type.oid = its.atttypid
 -- two numbers or two texts can be compared whatever their type, and a domain like what it is made of
@@ -223,7 +221,7 @@ SELECT
         AS action
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
-    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
 WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> ''
 UNION ALL
 -- PostgreSQL 18 lets a column be NOT NULL whose rows nobody has looked at
@@ -234,7 +232,7 @@ SELECT
         'none: ALTER TABLE public.%1$I VALIDATE CONSTRAINT %2$I', found.name, c.conname)
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
-    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
 JOIN pg_constraint AS c
     ON c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum] AND c.contype = 'n' AND NOT c.convalidated;
 
@@ -420,7 +418,7 @@ WITH RECURSIVE made_of (type, name) AS (
     FROM :tables_found AS found (name, time_column)
     JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
     -- a table that has client_id already is not changed in a way that PostgreSQL would refuse
-    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped)
+    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id')
     UNION
     SELECT further.type, made_of.name
     FROM made_of
@@ -453,7 +451,7 @@ SELECT
 FROM :tables_found AS found (name, time_column)
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 WHERE c.relnatts >= 1600
-    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped);
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id');
 
 -- name: few_attribute_numbers_are_left
 -- level: warning
@@ -554,7 +552,7 @@ JOIN pg_proc AS p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
     -- as values of their own: what a function makes of the row (to_jsonb(NEW.*)) grows with it
     AND p.prosrc ~* '\minsert\s+into\M[^;]*(\mselect\s+|\mvalues\s*\(\s*|,\s*)\(?\s*(new|old)\s*\)?\s*\.\s*\*'
-    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped);
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id');
 
 -- name: triggers_will_fire_on_the_fill
 -- level: warning
@@ -601,7 +599,7 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 CROSS JOIN LATERAL aclexplode(a.attacl) AS acl
 WHERE acl.privilege_type = 'SELECT'
-    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id' AND NOT attisdropped)
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id')
     AND NOT EXISTS (
         SELECT FROM aclexplode(c.relacl) AS whole
         WHERE whole.privilege_type = 'SELECT' AND whole.grantee IN (0, acl.grantee))
@@ -620,7 +618,7 @@ FROM :tables_found AS found (name, time_column)
 JOIN pg_publication_tables AS p ON p.schemaname = 'public' AND p.tablename = found.name
 WHERE NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || found.name) AND attname = 'client_id' AND NOT attisdropped)
+        WHERE attrelid = to_regclass('public.' || found.name) AND attname = 'client_id')
     -- since PostgreSQL 15 a publication may name the columns that it carries
     AND NOT EXISTS (
         SELECT FROM pg_publication_rel AS r
@@ -662,7 +660,7 @@ SELECT
         state, left(regexp_replace(query, '\s+', ' ', 'g'), 80)) AS problem,
     format('let it end, or end it: SELECT pg_terminate_backend(%s)', pid) AS action
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start < now() - INTERVAL '5 s'
+WHERE datname = current_database() AND xact_start < now() - INTERVAL '5 s'
     AND backend_type = 'client backend';
 
 -- name: transactions_can_be_seen
@@ -696,9 +694,9 @@ SELECT
     format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L, as %2$I', p.gid, p.owner) AS action
 FROM pg_prepared_xacts AS p
 -- a transaction's locks have its virtualtransaction in common; a prepared one has no process
-JOIN pg_locks AS own ON own.pid IS NULL AND own.locktype = 'transactionid' AND own.transactionid = p.transaction
+JOIN pg_locks AS own ON own.locktype = 'transactionid' AND own.transactionid = p.transaction
 JOIN pg_locks AS l
-    ON l.pid IS NULL AND l.locktype = 'relation' AND l.virtualtransaction = own.virtualtransaction
+    ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 JOIN :tables_found AS found (name, time_column) ON l.relation = to_regclass('public.' || found.name)
 WHERE p.database = current_database();
@@ -745,8 +743,8 @@ dropped AS (
     WHERE 'create_' || name = ANY (:standing)
     UNION ALL
     SELECT 'pg_proc'::regclass, to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments)), NULL
+    -- a function that is not ours has been refused before
     FROM :functions_wanted AS wanted (name, arguments)
-    WHERE 'create_' || wanted.name = ANY (:standing)
 ),
 -- what Phase 1 created itself, with what belongs to it
 ours AS MATERIALIZED (

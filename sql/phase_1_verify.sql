@@ -158,7 +158,7 @@ SELECT
     'run the migration again: it does what is missing' AS action
 FROM :tables_found AS found (name, time_column)
 LEFT JOIN pg_attribute AS a
-    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.attisdropped
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum IS NULL OR a.atttypid <> 'uuid'::regtype OR NOT a.attnotnull
     OR pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM quote_literal(:'default_organization') || '::uuid';

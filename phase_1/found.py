@@ -292,6 +292,8 @@ _INDEXES = {
     "index of a partitioned table": ("partitioned",),
     "index of a partition": ("partition",),
 }
+#: The steps that make an index ours.
+_BUILDS = ("create_partitioned_index", "create_index")
 #: What is done to each partition for itself; anything else PostgreSQL does to them with their table.
 _PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table with row security")
 
@@ -353,12 +355,21 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     _require_readable(connection)
     standing, unfinished = journal.read(connection)
     tables = tuple(_tables(connection, options))
+    if options.action == "rollback":
+        # A table that was left out is none of its business, whoever owns it now.
+        touched = {str(details.get("table")) for details in standing.values()}
+        tables = tuple(table for table in tables if touched & {table.name, *(part.name for part in table.partitions)})
+        left_out = {table.name for table in TABLES} - {table.name for table in tables}
+        options = replace(options, skipped_tables=frozenset(left_out))
     names = {table.name for table in tables}
     indexes = tuple(
         index
         for table in TABLES
         for index in table.indexes
-        if table.name in names and index.name not in options.skipped_indexes
+        if table.name in names
+        and index.name not in options.skipped_indexes
+        # One that was left out, and that somebody has built since, is not ours to drop.
+        and (options.action != "rollback" or {f"{step}({index.name})" for step in _BUILDS} & standing.keys())
     )
     # A table of another shape is refused in preflight; what reads its rows must not stumble over it.
     organizations = _one(

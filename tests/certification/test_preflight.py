@@ -1225,7 +1225,7 @@ def test_time_column_is_found_by_its_known_names_or_by_the_option(
         assert logged == [(name,)]
         assert run(*dsn, "--verify").status == DONE
         assert "Nothing to do" in run(*dsn, "--force").out
-        assert run(*dsn, "--rollback", "--force").status == DONE
+        assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
 
 
 @pytest.mark.claim("time-columns-resolved")

@@ -94,6 +94,7 @@ class Found:
     phase_2: bool
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    log: bool = False  # whether it can be read; looked up for --purge-log only
 
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
@@ -136,6 +137,9 @@ class Found:
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
             "gen_random_uuid": self.uuid_function,
+            "log": "public.migration_log"
+            if self.log
+            else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
@@ -206,6 +210,8 @@ class Found:
             yield {}
         elif each == "organizations":
             yield from [{}] if self.organizations else []
+        elif each == "log that is dropped":
+            yield from [{}] if self.options.purge_log else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
         elif each == "indexed text":
@@ -420,6 +426,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         standing=standing,
         unfinished=unfinished,
+        log=options.purge_log and journal.is_readable(connection),
     )
 
 

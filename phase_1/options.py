@@ -119,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--grant-execute-to", action="append", default=[], metavar="ROLE", help="who may call the functions"
     )
-    made.add_argument("--purge-log", action="store_true", help="with --rollback: drop migration_log too")
+    made.add_argument(
+        "--purge-log", action="store_true", help="with --rollback: drop migration_log too, if nobody else uses it"
+    )
     made.add_argument(
         "--certificate", metavar="FILE", help="refuse unless it certifies these files on this version of the server"
     )

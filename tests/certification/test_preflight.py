@@ -112,6 +112,18 @@ def prepare(table: str, gid: str) -> Callable[[Database], None]:
     return prepared
 
 
+def migrated_after(*first: str) -> Callable[[Database], None]:
+    """A database that is migrated once more, from one in which all this was there before."""
+
+    def again(database: Database) -> None:
+        assert run("--dsn", database.owner_dsn, "--rollback", "--purge-log", "--force").status == DONE
+        for change in first:
+            database.execute(change)
+        assert run("--dsn", database.owner_dsn, "--force").status == DONE
+
+    return again
+
+
 CASES: tuple[Case, ...] = (
     Case(
         "server_takes_writes",
@@ -1014,6 +1026,32 @@ CASES += (
         "view (public.)?mine",
         r"function (public.)?get_user_organization_id\(uuid\)",
         "DROP VIEW public.mine",
+    ),
+    Case(
+        "log_is_only_ours",
+        "another phase",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'by hand', 'completed')",
+        near_miss_options=("--purge-log",),
+        violation="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_3', 'migrate', 'completed'), ('phase_2', 'migrate', 'completed'), ('phase_2', 'x', 'failed')",
+        options=("--purge-log",),
+        object="public.migration_log",
+        problem="^has 3 entries of phase_2, phase_3$",
+        mended_by="leave --purge-log out",
+        by_hand="DELETE FROM public.migration_log WHERE phase <> 'phase_1'",
+    ),
+    Case(
+        "log_is_only_ours",
+        "there before",
+        near_miss_options=("--purge-log",),
+        violation=migrated_after(LOG),
+        options=("--purge-log",),
+        object="public.migration_log",
+        problem="^was there before Phase 1$",
+        mended_by="leave --purge-log out",
+        by_hand="DROP TABLE IF EXISTS public.no_such_table",
+        options_by_hand=("--json",),
     ),
     Case(
         "log_says_what_was_done",

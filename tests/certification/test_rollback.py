@@ -515,3 +515,30 @@ def test_rollback_leaves_out_by_the_log_what_the_migration_left_out(database: Da
     done = roll_back(database, *mode)
     assert done.status == 0, done.err
     assert difference(before, objects(database, LOG)) == []
+
+
+@pytest.mark.claim("rollback-restores-schema")
+@pytest.mark.parametrize(
+    "there",
+    [
+        "CREATE TABLE public.migration_log (id int)",
+        "CREATE TABLE public.migration_log (id int, phase text, operation text, status text, details jsonb);"
+        "INSERT INTO public.migration_log VALUES (1, 'phase_0', 'migrate', 'completed', '{}')",
+    ],
+    ids=["of another shape", "of another phase"],
+)
+def test_log_of_others_is_not_purged_where_nothing_was_migrated(database: Database, there: str) -> None:
+    """--purge-log refuses to drop a table of that name that is not ours, also where there is nothing else to undo.
+
+    Otherwise the history of another tool is gone by a clean-up after a rehearsal.
+    """
+    database.execute(f"SET ROLE app_owner; {there}")
+    for mode in ([], ["--online"]):
+        refused = roll_back(database, "--purge-log", *mode)
+        assert refused.status == 3
+        assert "was there before Phase 1" in refused.err
+        assert ("has 1 entries of phase_0" in refused.err) == ("phase_0" in there)
+    assert roll_back(database).status == 0
+    assert database.query("SELECT to_regclass('public.migration_log') IS NULL") == [(False,)]
+    database.execute(f"DROP TABLE {LOG}")
+    assert roll_back(database, "--purge-log").status == 0

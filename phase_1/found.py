@@ -96,6 +96,25 @@ class Found:
     unfinished: str = ""
     log: bool = False  # whether it can be read; looked up for --purge-log only
 
+    @property
+    def drops_organizations(self) -> bool:
+        """Whether a rollback drops the table of clients."""
+        return "create_organizations" in self.standing
+
+    @property
+    def deletes_organizations(self) -> bool:
+        """Whether a rollback deletes the default organization, alone or with the table."""
+        return self.drops_organizations or "create_default_organization" in self.standing
+
+    def keeps_client_id(self, table: FoundTable) -> bool:
+        """Whether the column was there before Phase 1, and stays when that is taken back."""
+        return table.client_id and f"add_client_id({table.name})" not in self.standing
+
+    def empties_client_id(self, table: FoundTable) -> bool:
+        """Whether a rollback takes the organizations that it deletes out of a column that it keeps."""
+        takes_null = table.client_id_nullable or f"require_client_id({table.name})" in self.standing
+        return self.deletes_organizations and self.keeps_client_id(table) and takes_null
+
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
         return next((table for table in self.tables if table.name == name), None)
@@ -137,6 +156,10 @@ class Found:
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
             "gen_random_uuid": self.uuid_function,
+            # Where the table was not there before Phase 1, a client_id could not name anybody.
+            "belongs_to_deleted": "client_id IS NOT NULL"
+            if self.drops_organizations
+            else f"client_id = {literal(self.default_organization)}",
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
@@ -288,6 +311,9 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
+            "table whose client_id was required": self.deletes_organizations
+            and self.keeps_client_id(table)
+            and not self.empties_client_id(table),
             "table with row security": table.row_security and bool(self.api_roles),
         }[each]
 

@@ -512,8 +512,9 @@ SELECT
     'keep a copy of the key of the rows without a client, if it matters' AS action
 FROM public.:"table"
 WHERE client_id = :'default_organization' AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL)
-    -- a run that was stopped has filled some itself, and knows
+    -- a run that was stopped has filled some itself, or its default has, and it knows
     AND NOT 'fill_client_id(' || :'table' || ')' = ANY (:standing)
+    AND NOT 'set_client_id_default(' || :'table' || ')' = ANY (:standing)
 HAVING count(*) > 0;
 
 -- name: columns_are_not_granted_one_by_one
@@ -698,6 +699,20 @@ WHERE d.deptype IN ('n', 'a', 'i')
     -- until PostgreSQL 14 a generated column hangs on the column itself, and would go with it without a word
     AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
         AND (dropped.objsubid IS NULL OR d.objsubid = 0));
+
+-- name: kept_client_id_can_be_emptied
+-- level: error
+-- stage: rollback
+-- each: table whose client_id was required
+SELECT
+    format('public.%s.client_id', :'table') AS object,
+    format('%s rows belong to an organization that the rollback deletes, and the column, which was NOT NULL before '
+        'Phase 1 and stays, takes no NULL', count(*)) AS problem,
+    format('let the rollback set them to NULL: ALTER TABLE public.%I ALTER COLUMN client_id DROP NOT NULL; or give '
+        'them to an organization that stays', :'table') AS action
+FROM public.:"table"
+WHERE :belongs_to_deleted
+HAVING count(*) > 0;
 
 -- name: log_is_only_ours
 -- level: error

@@ -132,7 +132,8 @@ ALTER TABLE public.:"table"
     ALTER COLUMN client_id :former_default;
 
 -- name: empty_client_id
--- does: Takes the default organization out of the rows that Phase 1 filled.
+-- does: Takes the default organization out of the rows that Phase 1 filled, and out of those that the application
+--       wrote by the default where the organization itself goes.
 -- lock: ROW EXCLUSIVE on the table
 -- for: one batch
 -- each: batch of a table with client_id
@@ -140,7 +141,7 @@ ALTER TABLE public.:"table"
 -- done: the log
 UPDATE public.:"table"
 SET client_id = NULL
-WHERE client_id = :'default_organization' AND :batch;
+WHERE :belongs_to_deleted AND :batch;
 
 -- name: drop_client_id
 -- does: Drops the column, and with it what it says. The values are gone for good.

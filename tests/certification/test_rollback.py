@@ -492,6 +492,105 @@ def test_what_was_there_before_stays(database: Database, mode: list[str], *, ado
     assert database.checksum([*NAMES, "organizations"]) == rows
 
 
+ROWS = "SELECT client_id, count(*) FROM public.email_logs GROUP BY 1 ORDER BY 1"
+
+
+@pytest.mark.claim("rollback-restores-rows", "existing-client-id-kept")
+@MODES
+@pytest.mark.parametrize("there", [f"'{ACME}'", "NULL"], ids=["complete", "with NULLs"])
+def test_rows_written_since_do_not_name_an_organization_that_is_gone(
+    database: Database, mode: list[str], there: str
+) -> None:
+    """What the application wrote since then in a client_id of before is NULL again, whether or not any row was filled.
+
+    Otherwise rows name an organization that does not exist, and the next migration is refused.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS
+        + f"ALTER TABLE public.email_logs ADD COLUMN client_id uuid; UPDATE public.email_logs SET client_id = {there};"
+    )
+    before: dict[uuid.UUID | None, int] = dict(database.query(ROWS))
+    migrate(database, *mode)
+    database.execute("INSERT INTO public.email_logs (recipient) VALUES ('new@example.com')")
+    assert roll_back(database, *mode).status == 0
+    assert dict(database.query(ROWS)) == {**before, None: before.get(None, 0) + 1}
+    migrate(database, *mode)
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-shows-what-is-lost")
+def test_rows_of_other_clients_do_not_outlive_organizations_in_a_kept_column(database: Database) -> None:
+    """Where organizations goes too, so does every client in a client_id of before, and whose they were is shown.
+
+    Otherwise the column names organizations of a table that is no more.
+    """
+    database.execute("ALTER TABLE public.email_logs ADD COLUMN client_id uuid")
+    rows = database.checksum()
+    migrate(database)
+    add_clients(database)
+    lost = roll_back(database, "--dry-run", "--json").json["lost"]
+    assert {"organization": "beta", "table": "email_logs", "rows": 1} in lost
+    assert roll_back(database).status == 0
+    assert database.checksum() == rows
+    migrate(database)
+
+
+@pytest.mark.claim("rollback-restores-rows", "online-resumes", "existing-client-id-kept")
+@pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
+def test_rows_written_between_a_stop_and_the_second_run_are_not_taken_for_those_of_before(
+    database: Database, *, adopted: bool
+) -> None:
+    """A run that is stopped between the default and the fill knows that the rows written meanwhile are its own doing.
+
+    Otherwise every row that was filled keeps the default organization for good, though none had it before.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS + (ADOPTED if adopted else "") + "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        "ALTER TABLE public.email_logs ADD COLUMN client_id uuid;"
+    )
+    users = "SELECT client_id, count(*) FROM public.uploads GROUP BY 1"
+    [(_, uploads)] = database.query(users)
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        stopped = run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms")
+        assert stopped.status == 5
+    assert database.query(users) == [(None, uploads)]
+    database.execute("INSERT INTO public.uploads (filename) VALUES ('new.csv')")
+    assert run("--dsn", database.owner_dsn, "--dry-run", "--json").findings == []
+    migrate(database, "--online")
+    assert database.query(f"{users} ORDER BY 1") == [
+        (uuid.UUID(BETA if adopted else DEFAULT_ORGANIZATION), uploads + 1)
+    ]
+    assert roll_back(database, "--online").status == 0
+    assert database.query(users) == [(None, uploads + 1)]
+    migrate(database)
+
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+def test_client_that_is_kept_is_not_counted_as_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client_id that stays loses nothing, and rows that have no client yet are nobody's: no --force is asked for.
+
+    Otherwise a false alarm at every rollback teaches people to give --force, and the true one goes unread.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS
+        + ADOPTED
+        + f"ALTER TABLE public.email_logs ADD COLUMN client_id uuid; UPDATE public.email_logs SET client_id = '{ACME}';"
+        "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+    )
+    rows, filled = database.query(ROWS), "SELECT count(*) FROM public.uploads WHERE client_id IS NOT NULL"
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        assert run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms").status == 5
+    assert database.query(filled) == [(0,)]
+    shown = roll_back(database, "--dry-run", "--json").json["lost"]
+    assert {each["table"] for each in shown} & set(OWN) == {"products"}
+    assert {each["organization"] for each in shown} == {"default-org"}
+    monkeypatch.setattr(sys, "stdin", Terminal("PERMANENTLY DELETE\n"))
+    done = run("--dsn", database.owner_dsn, "--rollback")
+    assert done.status == 0, done.err
+    assert database.query(ROWS) == rows
+
+
 # What the log says -------------------------------------------------------------------------------------
 
 

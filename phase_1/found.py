@@ -74,6 +74,18 @@ class FoundTable:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A foreign key to organizations: its table, its columns, and those of organizations that they name."""
+
+    constraint: str
+    definition: str
+    schema: str
+    table: str
+    columns: Tuple[str, ...]
+    referred: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Found:
     """The database before the run; everything that the plan depends on."""
 
@@ -94,6 +106,7 @@ class Found:
     phase_2: bool
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    references: Tuple[Reference, ...] = ()  # looked up for a rollback only
     log: bool = False  # whether it can be read; looked up for --purge-log only
 
     @property
@@ -160,6 +173,7 @@ class Found:
             "belongs_to_deleted": "client_id IS NOT NULL"
             if self.drops_organizations
             else f"client_id = {literal(self.default_organization)}",
+            "referred_to": " OR ".join(self._referring()) or None,
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
@@ -229,6 +243,11 @@ class Found:
 
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
+        others = {
+            "indexed text": self._each_indexed_text,
+            "child with client_id": self._each_child,
+            "foreign key to the default organization": self._each_reference,
+        }
         if each in ("database", "log", "run"):
             yield {}
         elif each == "organizations":
@@ -237,10 +256,8 @@ class Found:
             yield from [{}] if self.options.purge_log else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
-        elif each == "indexed text":
-            yield from self._each_indexed_text()
-        elif each == "child with client_id":
-            yield from self._each_child()
+        elif each in others:
+            yield from others[each]()
         elif each == "batch of users":
             yield {"table": "users"}
         else:
@@ -300,6 +317,38 @@ class Found:
                     "client": self._client("c", name),
                     "parents_client": self._client("p", parent),
                 }
+
+    def _each_reference(self) -> Iterator[Dict[str, Value]]:
+        """The foreign keys of others; where the table itself is dropped, they stop the rollback without any row."""
+        if self.drops_organizations or not self.deletes_organizations:
+            return
+        # These go before the organization does, or are emptied, or refused by a check of their own.
+        tenants = {name for table in self.tables for name in (table.name, *(part.name for part in table.partitions))}
+        ours = {(name, ("client_id",)) for name in tenants}
+        if "create_user_organizations" in self.standing:
+            ours.add(("user_organizations", ("organization_id",)))
+        for each in self.references:
+            if each.schema != "public" or (each.table, each.columns) not in ours:
+                yield {
+                    "constraint": each.constraint,
+                    "definition": each.definition,
+                    "schema": each.schema,
+                    "table": each.table,
+                    "columns": each.columns,
+                    "columns_text": ", ".join(map(identifier, each.columns)),
+                    "referred": each.referred,
+                    "referred_text": ", ".join(map(identifier, each.referred)),
+                }
+
+    def _referring(self) -> Iterator[str]:
+        """For each of them, the condition that a row refers to the default organization."""
+        default = "FROM public.organizations WHERE slug = 'default-org'"
+        for each in self._each_reference():
+            yield (
+                f"EXISTS (SELECT FROM {identifier(str(each['schema']))}.{identifier(str(each['table']))}"
+                f" WHERE ({each['columns_text']}) = (SELECT {each['referred_text']} {default})"
+                f" AND (tableoid, ctid) <> (SELECT tableoid, ctid {default}))"
+            )
 
     def _is(self, table: FoundTable, each: str) -> bool:
         """Whether a section with that ``each`` is run for the table."""
@@ -452,8 +501,26 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         standing=standing,
         unfinished=unfinished,
+        references=tuple(_references(connection)) if options.action == "rollback" else (),
         log=options.purge_log and journal.is_readable(connection),
     )
+
+
+def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
+    """The foreign keys to organizations, of whatever schema; that of a partition is its table's."""
+    columns = (
+        "ARRAY(SELECT a.attname::text FROM unnest(c.{key}) WITH ORDINALITY AS k (attnum, number)"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.{table} AND a.attnum = k.attnum ORDER BY k.number)"
+    )
+    for constraint, definition, schema, table, own, referred in connection.execute(
+        "SELECT c.conname, pg_get_constraintdef(c.oid), n.nspname, r.relname,"
+        f" {columns.format(key='conkey', table='conrelid')}, {columns.format(key='confkey', table='confrelid')}"
+        " FROM pg_catalog.pg_constraint AS c JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace"
+        " WHERE c.contype = 'f' AND c.confrelid = to_regclass('public.organizations') AND c.conparentid = 0"
+        " ORDER BY 3, 4, 1"
+    ):
+        yield Reference(constraint, definition, schema, table, tuple(own), tuple(referred))
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:

@@ -700,6 +700,23 @@ WHERE d.deptype IN ('n', 'a', 'i')
     AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
         AND (dropped.objsubid IS NULL OR d.objsubid = 0));
 
+-- name: nothing_refers_to_the_default_organization
+-- level: error
+-- stage: rollback
+-- each: foreign key to the default organization
+SELECT
+    format('constraint %s on %I.%I', :'constraint', :'schema', :'table') AS object,
+    format('%s rows refer to the default organization, which the rollback deletes: %s', count(*), :'definition')
+        AS problem,
+    format('give them to another organization, or delete them, and run the rollback again: SELECT * FROM %I.%I '
+        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE slug = ''default-org'')',
+        :'schema', :'table', :'columns_text', :'referred_text') AS action
+FROM :"schema".:"table"
+WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE slug = 'default-org')
+    -- an organization that is its own parent keeps nobody
+    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE slug = 'default-org')
+HAVING count(*) > 0;
+
 -- name: kept_client_id_can_be_emptied
 -- level: error
 -- stage: rollback

@@ -493,6 +493,85 @@ def test_what_was_there_before_stays(database: Database, mode: list[str], *, ado
 
 
 ROWS = "SELECT client_id, count(*) FROM public.email_logs GROUP BY 1 ORDER BY 1"
+INVOICES = f"""
+    CREATE TABLE public.invoices (number int, org uuid REFERENCES public.organizations (id) ON DELETE {{}});
+    GRANT SELECT, INSERT ON public.invoices TO app_owner;
+    INSERT INTO public.invoices VALUES (1, '{ACME}');
+"""
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
+@MODES
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "RESTRICT", "NO ACTION"])
+def test_rows_that_refer_to_the_default_organization_stop_the_rollback(
+    database: Database, mode: list[str], action: str
+) -> None:
+    """Rows of the application that refer to an organization that Phase 1 created are counted, and none is touched.
+
+    Otherwise the rollback deletes invoices by a key that says ON DELETE CASCADE, and says that all is as it was.
+    """
+    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format(action))
+    migrate(database, *mode)
+    database.execute("INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'")
+    there = "SELECT number, org::text FROM public.invoices ORDER BY 1"
+    invoices, before = database.query(there), objects(database)
+    refused = roll_back(database, *mode, "--json")
+    assert refused.status == 3
+    [found] = refused.findings
+    assert (found["check"], found["object"]) == (
+        "nothing_refers_to_the_default_organization",
+        "constraint invoices_org_fkey on public.invoices",
+    )
+    assert "1 rows refer" in found["problem"]
+    assert "FOREIGN KEY (org)" in found["problem"]
+    assert database.query(there) == invoices
+    assert difference(before, objects(database)) == []
+    database.execute(f"UPDATE public.invoices SET org = '{ACME}'")
+    assert roll_back(database, *mode).status == 0
+    assert database.query(there) == [(1, ACME), (2, ACME)]
+    assert database.query("SELECT slug FROM public.organizations") == [("acme",)]
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
+@MODES
+def test_row_that_comes_to_refer_to_the_default_organization_while_it_is_asked_is_kept(
+    database: Database, mode: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that was not there when it was looked for fails the rollback instead of being deleted by its key.
+
+    Otherwise an invoice that is written while somebody reads the question is gone.
+    """
+    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    migrate(database, *mode)
+    late = "INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'"
+
+    def answer() -> str:
+        database.execute(late)
+        return "PERMANENTLY DELETE"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", answer)
+    failed = run("--dsn", database.owner_dsn, "--rollback", *mode)
+    assert (failed.status, "SQLSTATE 23503" in failed.err) == (5 if mode else 1, True), failed.err
+    assert database.query("SELECT number FROM public.invoices ORDER BY 1") == [(1,), (2,)]
+    again = roll_back(database, *mode)
+    assert (again.status, "1 rows refer to the default organization" in again.err) == (3, True)
+    database.execute("DELETE FROM public.invoices WHERE number = 2")
+    assert roll_back(database, *mode).status == 0
+    assert database.query("SELECT number FROM public.invoices") == [(1,)]
+
+
+@pytest.mark.claim("rollback-restores-rows")
+def test_rows_that_refer_to_an_adopted_default_organization_stop_nothing(database: Database) -> None:
+    """Where the default organization was there before, it stays, and who refers to it does not matter.
+
+    Otherwise nobody who has customers already could go back.
+    """
+    database.execute(OWN_ORGANIZATIONS + ADOPTED + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    migrate(database)
+    database.execute(f"INSERT INTO public.invoices VALUES (2, '{BETA}')")
+    assert roll_back(database).status == 0
+    assert database.query("SELECT number, org::text FROM public.invoices ORDER BY 1") == [(1, ACME), (2, BETA)]
 
 
 @pytest.mark.claim("rollback-restores-rows", "existing-client-id-kept")

@@ -137,7 +137,7 @@ def _look(
         found = inspect(control, options)
         findings += ask(control, found, stage)
         if certificate:
-            findings += gate.compare(control, certificate, options)
+            findings += gate.compare(control, certificate, found.options)
         if any(finding.level == ERROR for finding in findings):
             return found, findings, Plan(options.action, found, (), 0, ()), []
         make = plans.rollback if options.action == "rollback" else plans.migration

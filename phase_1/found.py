@@ -78,6 +78,18 @@ class FoundTable:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A foreign key to organizations: its table, its columns, and those of organizations that they name."""
+
+    constraint: str
+    definition: str
+    schema: str
+    table: str
+    columns: Tuple[str, ...]
+    referred: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Found:
     """The database before the run; everything that the plan depends on."""
 
@@ -100,6 +112,27 @@ class Found:
     unfinished: str = ""
     #: What this run leaves out and an earlier one has migrated.
     migrated_before: Tuple[FoundTable, ...] = ()
+    references: Tuple[Reference, ...] = ()  # looked up for a rollback only
+    log: bool = False  # whether it can be read; looked up for --purge-log only
+
+    @property
+    def drops_organizations(self) -> bool:
+        """Whether a rollback drops the table of clients."""
+        return "create_organizations" in self.standing
+
+    @property
+    def deletes_organizations(self) -> bool:
+        """Whether a rollback deletes the default organization, alone or with the table."""
+        return self.drops_organizations or "create_default_organization" in self.standing
+
+    def keeps_client_id(self, table: FoundTable) -> bool:
+        """Whether the column was there before Phase 1, and stays when that is taken back."""
+        return table.client_id and f"add_client_id({table.name})" not in self.standing
+
+    def empties_client_id(self, table: FoundTable) -> bool:
+        """Whether a rollback takes the organizations that it deletes out of a column that it keeps."""
+        takes_null = table.client_id_nullable or f"require_client_id({table.name})" in self.standing
+        return self.deletes_organizations and self.keeps_client_id(table) and takes_null
 
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
@@ -142,6 +175,14 @@ class Found:
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
             "gen_random_uuid": self.uuid_function,
+            # Where the table was not there before Phase 1, a client_id could not name anybody.
+            "belongs_to_deleted": "client_id IS NOT NULL"
+            if self.drops_organizations
+            else f"client_id = {literal(self.default_organization)}",
+            "referred_to": " OR ".join(self._referring()) or None,
+            "log": "public.migration_log"
+            if self.log
+            else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
@@ -214,16 +255,21 @@ class Found:
 
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
+        others = {
+            "indexed text": self._each_indexed_text,
+            "child with client_id": self._each_child,
+            "foreign key to the default organization": self._each_reference,
+        }
         if each in ("database", "log", "run"):
             yield {}
         elif each == "organizations":
             yield from [{}] if self.organizations else []
+        elif each == "log that is dropped":
+            yield from [{}] if self.options.purge_log else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
-        elif each == "indexed text":
-            yield from self._each_indexed_text()
-        elif each == "child with client_id":
-            yield from self._each_child()
+        elif each in others:
+            yield from others[each]()
         elif each == "batch of users":
             yield {"table": "users"}
         else:
@@ -284,6 +330,38 @@ class Found:
                     "parents_client": self._client("p", parent),
                 }
 
+    def _each_reference(self) -> Iterator[Dict[str, Value]]:
+        """The foreign keys of others; where the table itself is dropped, they stop the rollback without any row."""
+        if self.drops_organizations or not self.deletes_organizations:
+            return
+        # These go before the organization does, or are emptied, or refused by a check of their own.
+        tenants = {name for table in self.tables for name in (table.name, *(part.name for part in table.partitions))}
+        ours = {(name, ("client_id",)) for name in tenants}
+        if "create_user_organizations" in self.standing:
+            ours.add(("user_organizations", ("organization_id",)))
+        for each in self.references:
+            if each.schema != "public" or (each.table, each.columns) not in ours:
+                yield {
+                    "constraint": each.constraint,
+                    "definition": each.definition,
+                    "schema": each.schema,
+                    "table": each.table,
+                    "columns": each.columns,
+                    "columns_text": ", ".join(map(identifier, each.columns)),
+                    "referred": each.referred,
+                    "referred_text": ", ".join(map(identifier, each.referred)),
+                }
+
+    def _referring(self) -> Iterator[str]:
+        """For each of them, the condition that a row refers to the default organization."""
+        default = "FROM public.organizations WHERE slug = 'default-org'"
+        for each in self._each_reference():
+            yield (
+                f"EXISTS (SELECT FROM {identifier(str(each['schema']))}.{identifier(str(each['table']))}"
+                f" WHERE ({each['columns_text']}) = (SELECT {each['referred_text']} {default})"
+                f" AND (tableoid, ctid) <> (SELECT tableoid, ctid {default}))"
+            )
+
     def _is(self, table: FoundTable, each: str) -> bool:
         """Whether a section with that ``each`` is run for the table."""
         return {
@@ -294,6 +372,9 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
+            "table whose client_id was required": self.deletes_organizations
+            and self.keeps_client_id(table)
+            and not self.empties_client_id(table),
             "table with row security": table.row_security and bool(self.api_roles),
         }[each]
 
@@ -304,6 +385,8 @@ _INDEXES = {
     "index of a partitioned table": ("partitioned",),
     "index of a partition": ("partition",),
 }
+#: The steps that make an index ours.
+_BUILDS = ("create_partitioned_index", "create_index")
 #: What is done to each partition for itself; anything else PostgreSQL does to them with their table.
 _PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table with row security")
 
@@ -367,13 +450,24 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
     left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
     everything = tuple(_tables(connection, options, left_out))
+    if options.action == "rollback":
+        # A table that was left out is none of its business, whoever owns it now.
+        touched = {str(details.get("table")) for details in standing.values()}
+        everything = tuple(
+            table for table in everything if touched & {table.name, *(part.name for part in table.partitions)}
+        )
+        untouched = {table.name for table in TABLES} - {table.name for table in everything}
+        options = replace(options, skipped_tables=frozenset(untouched))
     tables = tuple(table for table in everything if table.name not in options.skipped_tables)
     names = {table.name for table in tables}
     indexes = tuple(
         index
         for table in TABLES
         for index in table.indexes
-        if table.name in names and index.name not in options.skipped_indexes
+        if table.name in names
+        and index.name not in options.skipped_indexes
+        # One that was left out, and that somebody has built since, is not ours to drop.
+        and (options.action != "rollback" or {f"{step}({index.name})" for step in _BUILDS} & standing.keys())
     )
     # A table of another shape is refused in preflight; what reads its rows must not stumble over it.
     organizations = _one(
@@ -417,6 +511,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         standing=standing,
         unfinished=unfinished,
         migrated_before=tuple(table for table in everything if table.name not in names),
+        references=tuple(_references(connection)) if options.action == "rollback" else (),
+        log=options.purge_log and journal.is_readable(connection),
     )
 
 
@@ -449,6 +545,23 @@ def _phase_2(connection: psycopg.Connection[Any], tables: Sequence[FoundTable]) 
         [wanted, list(API_ROLES), list(API_ROLES)],
     ):
         yield name_and_command
+
+
+def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
+    """The foreign keys to organizations, of whatever schema; that of a partition is its table's."""
+    columns = (
+        "ARRAY(SELECT a.attname::text FROM unnest(c.{key}) WITH ORDINALITY AS k (attnum, number)"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.{table} AND a.attnum = k.attnum ORDER BY k.number)"
+    )
+    for constraint, definition, schema, table, own, referred in connection.execute(
+        "SELECT c.conname, pg_get_constraintdef(c.oid), n.nspname, r.relname,"
+        f" {columns.format(key='conkey', table='conrelid')}, {columns.format(key='confkey', table='confrelid')}"
+        " FROM pg_catalog.pg_constraint AS c JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace"
+        " WHERE c.contype = 'f' AND c.confrelid = to_regclass('public.organizations') AND c.conparentid = 0"
+        " ORDER BY 3, 4, 1"
+    ):
+        yield Reference(constraint, definition, schema, table, tuple(own), tuple(referred))
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:

@@ -25,7 +25,7 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
     """
     standing: Dict[str, Dict[str, Any]] = {}
     unfinished = ""
-    if not _is_readable(connection):
+    if not is_readable(connection):
         return standing, unfinished
     for operation, status, details in connection.execute(
         "SELECT operation, status, details FROM public.migration_log"
@@ -46,7 +46,8 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
     return standing, unfinished
 
 
-def _is_readable(connection: psycopg.Connection[Any]) -> bool:
+def is_readable(connection: psycopg.Connection[Any]) -> bool:
+    """Whether there is a log with the columns of ours."""
     row = connection.execute(
         "SELECT count(*) = 5 FROM pg_catalog.pg_attribute"
         " WHERE attrelid = to_regclass('public.migration_log')"

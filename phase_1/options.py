@@ -91,10 +91,10 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="T.created_at=ACTUAL",
-        help="the time column of a table",
+        help="migrate: the time column of a table",
     )
-    made.add_argument("--skip-table", action="append", default=[], metavar="T", help="leave a table out")
-    made.add_argument("--skip-index", action="append", default=[], metavar="NAME", help="leave an index out")
+    made.add_argument("--skip-table", action="append", default=[], metavar="T", help="migrate: leave a table out")
+    made.add_argument("--skip-index", action="append", default=[], metavar="NAME", help="migrate: leave an index out")
     made.add_argument(
         "--lock-timeout",
         type=_milliseconds,
@@ -119,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--grant-execute-to", action="append", default=[], metavar="ROLE", help="who may call the functions"
     )
-    made.add_argument("--purge-log", action="store_true", help="with --rollback: drop migration_log too")
+    made.add_argument(
+        "--purge-log", action="store_true", help="with --rollback: drop migration_log too, if nobody else uses it"
+    )
     made.add_argument(
         "--certificate", metavar="FILE", help="refuse unless it certifies these files on this version of the server"
     )
@@ -139,6 +141,13 @@ def parse(arguments: Sequence[str]) -> Options:
     action = next((name for name in ("rollback", "verify", "status", "demo") if getattr(given, name)), "migrate")
     if given.purge_log and action != "rollback":
         raise UsageProblem("--purge-log goes with --rollback")
+    for option, values in (
+        ("--skip-table", given.skip_table),
+        ("--skip-index", given.skip_index),
+        ("--column", given.column),
+    ):
+        if values and action == "rollback":
+            raise UsageProblem(f"{option} goes with a migration: what a rollback has to undo, the log knows")
     if given.jobs < 1:
         raise UsageProblem(f"--jobs {given.jobs}: give the number of connections that build indexes, 1 or more")
     if given.jobs > 1 and not given.online:

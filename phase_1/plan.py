@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 import psycopg
 
 from phase_1 import journal
-from phase_1.found import Found, bounds
+from phase_1.found import Found, FoundTable, bounds
 from phase_1.scripts import Section, Value, identifier, read
 
 SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
@@ -220,13 +220,18 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
         (section, values)
         for section in scripts.rollback
         for values in found.targets(section.header("each"))
-        if (found.options.purge_log if section.header("each") == "log" else _undone(section, values) in found.standing)
+        if (
+            found.options.purge_log
+            if section.header("each") == "log"
+            else _undone(section, values) in found.standing or _empties(found, section, values)
+        )
     ]
     for (section, values), is_done in zip(asked, are_done(connection, found, scripts, asked)):
-        if is_done:
+        emptied = _empties(found, section, values)
+        if is_done and not emptied:
             continue
         details = found.standing.get(_undone(section, values)) or {}
-        if details.get("also_default"):
+        if details.get("also_default") and not emptied:
             remarks.append(
                 f"rows of {values['table']} that Phase 1 gave to the default organization stay there: it "
                 "had rows before, and nothing tells the two apart"
@@ -254,18 +259,20 @@ def _step(
     if section.header("each").startswith("batch") and table is not None:
         condition = {
             "fill_client_id": "client_id IS NULL",
-            "empty_client_id": f"client_id = '{found.default_organization}'",
+            "empty_client_id": str(found.values()["belongs_to_deleted"]),
         }.get(section.name, "TRUE")
-        if condition != "TRUE" and not _any(connection, table.qualified, condition):
+        # What the application writes from now on, by the default, is emptied too.
+        if (
+            condition != "TRUE"
+            and not _empties(found, section, values)
+            and not _any(connection, table.qualified, condition)
+        ):
             return None
         batches = [{"batch": each} for each in bounds(connection, table, condition)]
     if section.name == "fill_client_id" and table is not None:
-        # A run that was stopped has filled some already: what it saw before the first batch counts.
-        before = found.standing.get(label(section.name, values)) or {}
-        is_default = f"client_id = '{found.default_organization}'"
-        seen = before.get("also_default")
-        details["also_default"] = _any(connection, table.qualified, is_default) if seen is None else seen
+        details["also_default"] = _also_default(connection, found, table)
     if section.name == "set_client_id_default" and table is not None:
+        details["also_default"] = _also_default(connection, found, table)
         before = found.standing.get(label(section.name, values)) or {}
         details["former_default"] = before.get("former_default", table.client_id_default)
     if section.name == "create_index":
@@ -276,6 +283,24 @@ def _step(
         details["undoes"] = labels
     statements = [statement for batch in batches for statement in section.render(found.values(**{**values, **batch}))]
     return Step(label(section.name, values), section, values, tuple(statements), details)
+
+
+def _empties(found: Found, section: Section, values: Dict[str, Value]) -> bool:
+    """Whether the step back is due without a fill: the application's rows got their client by the default."""
+    table = found.table(str(values.get("table", "")))
+    return section.name == "empty_client_id" and table is not None and found.empties_client_id(table)
+
+
+def _also_default(connection: psycopg.Connection[Any], found: Found, table: FoundTable) -> bool:
+    """Whether rows belonged to the default organization before Phase 1.
+
+    A run that was stopped has given it some since, by the default or the fill: what it saw before either counts.
+    """
+    for step in ("set_client_id_default", "fill_client_id"):
+        seen = (found.standing.get(f"{step}({table.name})") or {}).get("also_default")
+        if seen is not None:
+            return bool(seen)
+    return _any(connection, table.qualified, f"client_id = '{found.default_organization}'")
 
 
 def _any(connection: psycopg.Connection[Any], table: str, condition: str) -> bool:
@@ -402,12 +427,14 @@ def lost(connection: psycopg.Connection[Any], found: Found) -> List[Tuple[str, s
         return []
     counted = []
     for table in found.tables:
-        if table.client_id:
+        # A client_id that was there before keeps what it says, unless whom it names is deleted.
+        if table.client_id and (found.drops_organizations or not found.keeps_client_id(table)):
             counted += [
                 (str(slug), table.name, count)
                 for slug, count in connection.execute(
-                    f"SELECT coalesce(o.slug, t.client_id::text, 'no organization'), t.rows FROM ("
-                    f" SELECT client_id, count(*) AS rows FROM {table.qualified} GROUP BY client_id) AS t"
+                    f"SELECT coalesce(o.slug, t.client_id::text), t.rows FROM (SELECT client_id, count(*) AS rows"
+                    # Not filled yet: nobody loses it.
+                    f" FROM {table.qualified} WHERE client_id IS NOT NULL GROUP BY client_id) AS t"
                     " LEFT JOIN public.organizations AS o ON o.id = t.client_id ORDER BY 1"
                 )
             ]

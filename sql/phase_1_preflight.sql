@@ -581,8 +581,9 @@ SELECT
     'keep a copy of the key of the rows without a client, if it matters' AS action
 FROM public.:"table"
 WHERE client_id = :'default_organization' AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL)
-    -- a run that was stopped has filled some itself, and knows
+    -- a run that was stopped has filled some itself, or its default has, and it knows
     AND NOT 'fill_client_id(' || :'table' || ')' = ANY (:standing)
+    AND NOT 'set_client_id_default(' || :'table' || ')' = ANY (:standing)
 HAVING count(*) > 0;
 
 -- name: columns_are_not_granted_one_by_one
@@ -813,6 +814,56 @@ WHERE d.deptype IN ('n', 'a', 'i')
     -- until PostgreSQL 14 a generated column hangs on the column itself, and would go with it without a word
     AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
         AND (dropped.objsubid IS NULL OR d.objsubid = 0));
+
+-- name: nothing_refers_to_the_default_organization
+-- level: error
+-- stage: rollback
+-- each: foreign key to the default organization
+SELECT
+    format('constraint %s on %I.%I', :'constraint', :'schema', :'table') AS object,
+    format('%s rows refer to the default organization, which the rollback deletes: %s', count(*), :'definition')
+        AS problem,
+    format('give them to another organization, or delete them, and run the rollback again: SELECT * FROM %I.%I '
+        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE slug = ''default-org'')',
+        :'schema', :'table', :'columns_text', :'referred_text') AS action
+FROM :"schema".:"table"
+WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE slug = 'default-org')
+    -- an organization that is its own parent keeps nobody
+    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE slug = 'default-org')
+HAVING count(*) > 0;
+
+-- name: kept_client_id_can_be_emptied
+-- level: error
+-- stage: rollback
+-- each: table whose client_id was required
+SELECT
+    format('public.%s.client_id', :'table') AS object,
+    format('%s rows belong to an organization that the rollback deletes, and the column, which was NOT NULL before '
+        'Phase 1 and stays, takes no NULL', count(*)) AS problem,
+    format('let the rollback set them to NULL: ALTER TABLE public.%I ALTER COLUMN client_id DROP NOT NULL; or give '
+        'them to an organization that stays', :'table') AS action
+FROM public.:"table"
+WHERE :belongs_to_deleted
+HAVING count(*) > 0;
+
+-- name: log_is_only_ours
+-- level: error
+-- stage: rollback
+-- each: log that is dropped
+SELECT
+    'public.migration_log' AS object,
+    concat_ws(', and ',
+        CASE WHEN made = 0 THEN 'was there before Phase 1' END,
+        CASE WHEN others > 0 THEN format('has %s entries of %s', others, phases) END) AS problem,
+    'leave --purge-log out: the rollback leaves the log as it is' AS action
+FROM (
+    SELECT
+        count(*) FILTER (WHERE phase = 'phase_1' AND operation = 'create_migration_log') AS made,
+        count(*) FILTER (WHERE phase <> 'phase_1') AS others,
+        string_agg(DISTINCT phase, ', ') FILTER (WHERE phase <> 'phase_1') AS phases
+    FROM :log AS log
+) AS entries
+WHERE to_regclass('public.migration_log') IS NOT NULL AND (made = 0 OR others > 0);
 
 -- name: log_says_what_was_done
 -- level: error

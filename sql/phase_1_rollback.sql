@@ -132,7 +132,8 @@ ALTER TABLE public.:"table"
     ALTER COLUMN client_id :former_default;
 
 -- name: empty_client_id
--- does: Takes the default organization out of the rows that Phase 1 filled.
+-- does: Takes the default organization out of the rows that Phase 1 filled, and out of those that the application
+--       wrote by the default where the organization itself goes.
 -- lock: ROW EXCLUSIVE on the table
 -- for: one batch
 -- each: batch of a table with client_id
@@ -140,7 +141,7 @@ ALTER TABLE public.:"table"
 -- done: the log
 UPDATE public.:"table"
 SET client_id = NULL
-WHERE client_id = :'default_organization' AND :batch;
+WHERE :belongs_to_deleted AND :batch;
 
 -- name: drop_client_id
 -- does: Drops the column, and with it what it says. The values are gone for good.
@@ -155,13 +156,23 @@ ALTER TABLE public.:"table"
     DROP COLUMN client_id;
 
 -- name: delete_default_organization
--- does: Deletes the default organization from a table that was there before Phase 1.
+-- does: Deletes the default organization from a table that was there before Phase 1. Whoever would refer to it
+--       from now on waits; a row that refers to it already, and came after it was looked for, is not deleted with
+--       it, whatever its foreign key says: the step fails.
 -- lock: ROW EXCLUSIVE on organizations
 -- for: milliseconds
 -- each: database
 -- undoes: create_default_organization
 -- needs: create_organizations
 -- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+SELECT FROM public.organizations WHERE slug = 'default-org' FOR UPDATE;
+DO $$
+BEGIN
+    IF :referred_to THEN
+        RAISE foreign_key_violation USING MESSAGE = 'rows refer to the default organization since a moment ago';
+    END IF;
+END
+$$;
 DELETE FROM public.organizations
 WHERE slug = 'default-org';
 

@@ -201,7 +201,8 @@ def _goes_there_and_back_or_stays(
     online: bool,
     batch: int,
 ) -> str:
-    options = ["--force", *(["--online"] if online else []), *(each for one in differences for each in one.options)]
+    mode = ["--force", *(["--online"] if online else [])]
+    options = [*mode, *(each for one in differences for each in one.options)]
     log = ["public.migration_log"]
     with database.connect() as connection, patch("phase_1.found.BATCH", batch):
         generated.load(connection, columns, drawn)
@@ -225,7 +226,7 @@ def _goes_there_and_back_or_stays(
             assert migrated.status == DONE, migrated.err
             given_clients = [row._replace(client=row.client or default) for row in before]
             assert _but_for(filled, generated.contents(connection, columns)) == _but_for(filled, given_clients)
-            back = run("--dsn", database.owner_dsn, "--rollback", *options)
+            back = run("--dsn", database.owner_dsn, "--rollback", *mode)
             assert back.status == DONE, back.err
             gone = [line for each in differences for line in each.not_restored]
         # What cannot be told from what belonged to the default before stays filled, as preflight warns.

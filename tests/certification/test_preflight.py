@@ -126,6 +126,24 @@ def prepare(table: str, gid: str) -> Callable[[Database], None]:
     return prepared
 
 
+def migrated_after(*first: str, since: str = "") -> Callable[[Database], None]:
+    """A database that is migrated once more, from one in which all this was there before, and changed since."""
+
+    def again(database: Database) -> None:
+        assert run("--dsn", database.owner_dsn, "--rollback", "--purge-log", "--force").status == DONE
+        for change in first:
+            database.execute(change)
+        assert run("--dsn", database.owner_dsn, "--force").status == DONE
+        if since:
+            database.execute(since)
+
+    return again
+
+
+#: Organizations that belong to another one.
+PARENTS = "ALTER TABLE public.organizations ADD COLUMN parent_id uuid REFERENCES public.organizations (id)"
+
+
 CASES: tuple[Case, ...] = (
     Case(
         "server_takes_writes",
@@ -1266,6 +1284,110 @@ CASES += (
         "DROP VIEW public.mine",
     ),
     Case(
+        "nothing_refers_to_the_default_organization",
+        "cascade, of another schema",
+        near_miss=migrated_after(
+            ORGANIZATIONS,
+            "CREATE SCHEMA billing; GRANT USAGE ON SCHEMA billing TO app_owner;"
+            'CREATE TABLE billing."Invoices" (org uuid REFERENCES public.organizations (id) ON DELETE CASCADE);'
+            'GRANT SELECT ON billing."Invoices" TO app_owner;'
+            'INSERT INTO billing."Invoices" SELECT id FROM public.organizations; INSERT INTO billing."Invoices"'
+            " VALUES (NULL)",
+            OWN_CLIENT_ID,
+            since=PARENTS,
+        ),
+        violation=f"UPDATE public.organizations SET parent_id = '{DEFAULT_ORGANIZATION}' WHERE slug = 'default-org';"
+        'INSERT INTO billing."Invoices" SELECT id FROM public.organizations, generate_series(1, 2)',
+        object='constraint Invoices_org_fkey on billing."Invoices"',
+        problem="2 rows refer to the default organization, which the rollback deletes: "
+        r"FOREIGN KEY \(org\) REFERENCES public.organizations\(id\) ON DELETE CASCADE",
+        mended_by=r'SELECT \* FROM billing."Invoices" WHERE \(org\) = \(SELECT id FROM public.organizations WHERE .*',
+        by_hand=f"DELETE FROM billing.\"Invoices\" WHERE org = '{DEFAULT_ORGANIZATION}'",
+    ),
+    Case(
+        "nothing_refers_to_the_default_organization",
+        "by two columns of a partitioned table",
+        near_miss=migrated_after(
+            ORGANIZATIONS,
+            "ALTER TABLE public.organizations ADD UNIQUE (slug, id);"
+            "CREATE TABLE public.bills (slug text, org uuid,"
+            " FOREIGN KEY (slug, org) REFERENCES public.organizations (slug, id) ON DELETE SET NULL)"
+            " PARTITION BY LIST (slug); CREATE TABLE public.bills_of_all PARTITION OF public.bills DEFAULT;"
+            "GRANT SELECT ON public.bills TO app_owner;"
+            "INSERT INTO public.bills SELECT slug, id FROM public.organizations;"
+            f"INSERT INTO public.bills VALUES (NULL, '{DEFAULT_ORGANIZATION}')",
+        ),
+        violation="INSERT INTO public.bills SELECT slug, id FROM public.organizations",
+        object="constraint bills_slug_org_fkey on public.bills",
+        problem=r"1 rows refer .* FOREIGN KEY \(slug, org\) .* ON DELETE SET NULL",
+        mended_by="delete them, and run the rollback again",
+        by_hand="DELETE FROM public.bills WHERE slug = 'default-org'",
+    ),
+    Case(
+        "nothing_refers_to_the_default_organization",
+        "another organization",
+        near_miss=migrated_after(ORGANIZATIONS, since=PARENTS),
+        violation=f"UPDATE public.organizations SET parent_id = '{DEFAULT_ORGANIZATION}' WHERE slug = 'acme'",
+        object="constraint organizations_parent_id_fkey on public.organizations",
+        problem="1 rows refer to the default organization",
+        mended_by="give them to another organization",
+        by_hand="UPDATE public.organizations SET parent_id = NULL",
+    ),
+    Case(
+        "kept_client_id_can_be_emptied",
+        "required before",
+        near_miss=migrated_after(
+            ORGANIZATIONS,
+            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
+            " DEFAULT '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        ),
+        violation="INSERT INTO public.email_logs (recipient) VALUES ('new@example.com')",
+        object="public.email_logs.client_id",
+        problem="1 rows belong to an organization that the rollback deletes, and the column, which was NOT NULL before",
+        mended_by="ALTER TABLE public.email_logs ALTER COLUMN client_id DROP NOT NULL",
+    ),
+    Case(
+        "kept_client_id_can_be_emptied",
+        "required before, without organizations",
+        near_miss=migrated_after(
+            "TRUNCATE public.email_logs; ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL;"
+            "ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+        ),
+        violation="INSERT INTO public.organizations (id, name, slug)"
+        " VALUES ('11111111-1111-4111-8111-111111111111', 'Acme', 'acme');"
+        "INSERT INTO public.email_logs (recipient, client_id)"
+        " VALUES ('new@example.com', DEFAULT), ('old@example.com', '11111111-1111-4111-8111-111111111111')",
+        object="public.email_logs.client_id",
+        problem="2 rows belong to an organization that the rollback deletes",
+        mended_by="ALTER TABLE public.email_logs ALTER COLUMN client_id DROP NOT NULL",
+    ),
+    Case(
+        "log_is_only_ours",
+        "another phase",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'by hand', 'completed')",
+        near_miss_options=("--purge-log",),
+        violation="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_3', 'migrate', 'completed'), ('phase_2', 'migrate', 'completed'), ('phase_2', 'x', 'failed')",
+        options=("--purge-log",),
+        object="public.migration_log",
+        problem="^has 3 entries of phase_2, phase_3$",
+        mended_by="leave --purge-log out",
+        by_hand="DELETE FROM public.migration_log WHERE phase <> 'phase_1'",
+    ),
+    Case(
+        "log_is_only_ours",
+        "there before",
+        near_miss_options=("--purge-log",),
+        violation=migrated_after(LOG),
+        options=("--purge-log",),
+        object="public.migration_log",
+        problem="^was there before Phase 1$",
+        mended_by="leave --purge-log out",
+        by_hand="DROP TABLE IF EXISTS public.no_such_table",
+        options_by_hand=("--json",),
+    ),
+    Case(
         "log_says_what_was_done",
         "lost",
         near_miss="INSERT INTO public.migration_log (phase, operation, status)"
@@ -1477,7 +1599,7 @@ def test_time_column_is_found_by_its_known_names_or_by_the_option(
         assert logged == [(name,)]
         assert run(*dsn, "--verify").status == DONE
         assert "Nothing to do" in run(*dsn, "--force").out
-        assert run(*dsn, "--rollback", "--force").status == DONE
+        assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
 
 
 @pytest.mark.claim("time-columns-resolved")

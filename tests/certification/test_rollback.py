@@ -492,3 +492,233 @@ def test_what_was_there_before_stays(database: Database, mode: list[str], *, ado
     assert difference(before, objects(database)) == []
     assert clients(database) == owners
     assert database.checksum([*NAMES, "organizations"]) == rows
+
+
+ROWS = "SELECT client_id, count(*) FROM public.email_logs GROUP BY 1 ORDER BY 1"
+INVOICES = f"""
+    CREATE TABLE public.invoices (number int, org uuid REFERENCES public.organizations (id) ON DELETE {{}});
+    GRANT SELECT, INSERT ON public.invoices TO app_owner;
+    INSERT INTO public.invoices VALUES (1, '{ACME}');
+"""
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
+@MODES
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "RESTRICT", "NO ACTION"])
+def test_rows_that_refer_to_the_default_organization_stop_the_rollback(
+    database: Database, mode: list[str], action: str
+) -> None:
+    """Rows of the application that refer to an organization that Phase 1 created are counted, and none is touched.
+
+    Otherwise the rollback deletes invoices by a key that says ON DELETE CASCADE, and says that all is as it was.
+    """
+    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format(action))
+    migrate(database, *mode)
+    database.execute("INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'")
+    there = "SELECT number, org::text FROM public.invoices ORDER BY 1"
+    invoices, before = database.query(there), objects(database)
+    refused = roll_back(database, *mode, "--json")
+    assert refused.status == 3
+    [found] = refused.findings
+    assert (found["check"], found["object"]) == (
+        "nothing_refers_to_the_default_organization",
+        "constraint invoices_org_fkey on public.invoices",
+    )
+    assert "1 rows refer" in found["problem"]
+    assert "FOREIGN KEY (org)" in found["problem"]
+    assert database.query(there) == invoices
+    assert difference(before, objects(database)) == []
+    database.execute(f"UPDATE public.invoices SET org = '{ACME}'")
+    assert roll_back(database, *mode).status == 0
+    assert database.query(there) == [(1, ACME), (2, ACME)]
+    assert database.query("SELECT slug FROM public.organizations") == [("acme",)]
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
+@MODES
+def test_row_that_comes_to_refer_to_the_default_organization_while_it_is_asked_is_kept(
+    database: Database, mode: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that was not there when it was looked for fails the rollback instead of being deleted by its key.
+
+    Otherwise an invoice that is written while somebody reads the question is gone.
+    """
+    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    migrate(database, *mode)
+    late = "INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'"
+
+    def answer() -> str:
+        database.execute(late)
+        return "PERMANENTLY DELETE"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", answer)
+    failed = run("--dsn", database.owner_dsn, "--rollback", *mode)
+    assert (failed.status, "SQLSTATE 23503" in failed.err) == (5 if mode else 1, True), failed.err
+    assert database.query("SELECT number FROM public.invoices ORDER BY 1") == [(1,), (2,)]
+    again = roll_back(database, *mode)
+    assert (again.status, "1 rows refer to the default organization" in again.err) == (3, True)
+    database.execute("DELETE FROM public.invoices WHERE number = 2")
+    assert roll_back(database, *mode).status == 0
+    assert database.query("SELECT number FROM public.invoices") == [(1,)]
+
+
+@pytest.mark.claim("rollback-restores-rows")
+def test_rows_that_refer_to_an_adopted_default_organization_stop_nothing(database: Database) -> None:
+    """Where the default organization was there before, it stays, and who refers to it does not matter.
+
+    Otherwise nobody who has customers already could go back.
+    """
+    database.execute(OWN_ORGANIZATIONS + ADOPTED + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    migrate(database)
+    database.execute(f"INSERT INTO public.invoices VALUES (2, '{BETA}')")
+    assert roll_back(database).status == 0
+    assert database.query("SELECT number, org::text FROM public.invoices ORDER BY 1") == [(1, ACME), (2, BETA)]
+
+
+@pytest.mark.claim("rollback-restores-rows", "existing-client-id-kept")
+@MODES
+@pytest.mark.parametrize("there", [f"'{ACME}'", "NULL"], ids=["complete", "with NULLs"])
+def test_rows_written_since_do_not_name_an_organization_that_is_gone(
+    database: Database, mode: list[str], there: str
+) -> None:
+    """What the application wrote since then in a client_id of before is NULL again, whether or not any row was filled.
+
+    Otherwise rows name an organization that does not exist, and the next migration is refused.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS
+        + f"ALTER TABLE public.email_logs ADD COLUMN client_id uuid; UPDATE public.email_logs SET client_id = {there};"
+    )
+    before: dict[uuid.UUID | None, int] = dict(database.query(ROWS))
+    migrate(database, *mode)
+    database.execute("INSERT INTO public.email_logs (recipient) VALUES ('new@example.com')")
+    assert roll_back(database, *mode).status == 0
+    assert dict(database.query(ROWS)) == {**before, None: before.get(None, 0) + 1}
+    migrate(database, *mode)
+
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-shows-what-is-lost")
+def test_rows_of_other_clients_do_not_outlive_organizations_in_a_kept_column(database: Database) -> None:
+    """Where organizations goes too, so does every client in a client_id of before, and whose they were is shown.
+
+    Otherwise the column names organizations of a table that is no more.
+    """
+    database.execute("ALTER TABLE public.email_logs ADD COLUMN client_id uuid")
+    rows = database.checksum()
+    migrate(database)
+    add_clients(database)
+    lost = roll_back(database, "--dry-run", "--json").json["lost"]
+    assert {"organization": "beta", "table": "email_logs", "rows": 1} in lost
+    assert roll_back(database).status == 0
+    assert database.checksum() == rows
+    migrate(database)
+
+
+@pytest.mark.claim("rollback-restores-rows", "online-resumes", "existing-client-id-kept")
+@pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
+def test_rows_written_between_a_stop_and_the_second_run_are_not_taken_for_those_of_before(
+    database: Database, *, adopted: bool
+) -> None:
+    """A run that is stopped between the default and the fill knows that the rows written meanwhile are its own doing.
+
+    Otherwise every row that was filled keeps the default organization for good, though none had it before.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS + (ADOPTED if adopted else "") + "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        "ALTER TABLE public.email_logs ADD COLUMN client_id uuid;"
+    )
+    users = "SELECT client_id, count(*) FROM public.uploads GROUP BY 1"
+    [(_, uploads)] = database.query(users)
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        stopped = run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms")
+        assert stopped.status == 5
+    assert database.query(users) == [(None, uploads)]
+    database.execute("INSERT INTO public.uploads (filename) VALUES ('new.csv')")
+    assert run("--dsn", database.owner_dsn, "--dry-run", "--json").findings == []
+    migrate(database, "--online")
+    assert database.query(f"{users} ORDER BY 1") == [
+        (uuid.UUID(BETA if adopted else DEFAULT_ORGANIZATION), uploads + 1)
+    ]
+    assert roll_back(database, "--online").status == 0
+    assert database.query(users) == [(None, uploads + 1)]
+    migrate(database)
+
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+def test_client_that_is_kept_is_not_counted_as_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client_id that stays loses nothing, and rows that have no client yet are nobody's: no --force is asked for.
+
+    Otherwise a false alarm at every rollback teaches people to give --force, and the true one goes unread.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS
+        + ADOPTED
+        + f"ALTER TABLE public.email_logs ADD COLUMN client_id uuid; UPDATE public.email_logs SET client_id = '{ACME}';"
+        "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+    )
+    rows, filled = database.query(ROWS), "SELECT count(*) FROM public.uploads WHERE client_id IS NOT NULL"
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        assert run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms").status == 5
+    assert database.query(filled) == [(0,)]
+    shown = roll_back(database, "--dry-run", "--json").json["lost"]
+    assert {each["table"] for each in shown} & set(OWN) == {"products"}
+    assert {each["organization"] for each in shown} == {"default-org"}
+    monkeypatch.setattr(sys, "stdin", Terminal("PERMANENTLY DELETE\n"))
+    done = run("--dsn", database.owner_dsn, "--rollback")
+    assert done.status == 0, done.err
+    assert database.query(ROWS) == rows
+
+
+# What the log says -------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("rollback-restores-schema")
+@MODES
+def test_rollback_leaves_out_by_the_log_what_the_migration_left_out(database: Database, mode: list[str]) -> None:
+    """Tables and indexes that were left out are left out of the rollback without an option, whoever owns them now.
+
+    Otherwise the table that could not be migrated is what makes the way back impossible.
+    """
+    index = "idx_products_client_ean"
+    database.execute(f"ALTER TABLE public.email_logs OWNER TO {database.server.user}")
+    before = objects(database, LOG)
+    migrate(database, *mode, "--skip-table", "email_logs", "--skip-index", index)
+    # Somebody builds it later, with a name that Phase 1 would have given it.
+    database.execute(f"CREATE INDEX {index} ON public.products (client_id, ean)")
+    refused = roll_back(database, *mode)
+    assert refused.status == 3
+    assert f"index public.{index}: was built on column client_id" in refused.err
+    database.execute(f"DROP INDEX public.{index}")
+    done = roll_back(database, *mode)
+    assert done.status == 0, done.err
+    assert difference(before, objects(database, LOG)) == []
+
+
+@pytest.mark.claim("rollback-restores-schema")
+@pytest.mark.parametrize(
+    "there",
+    [
+        "CREATE TABLE public.migration_log (id int)",
+        "CREATE TABLE public.migration_log (id int, phase text, operation text, status text, details jsonb);"
+        "INSERT INTO public.migration_log VALUES (1, 'phase_0', 'migrate', 'completed', '{}')",
+    ],
+    ids=["of another shape", "of another phase"],
+)
+def test_log_of_others_is_not_purged_where_nothing_was_migrated(database: Database, there: str) -> None:
+    """--purge-log refuses to drop a table of that name that is not ours, also where there is nothing else to undo.
+
+    Otherwise the history of another tool is gone by a clean-up after a rehearsal.
+    """
+    database.execute(f"SET ROLE app_owner; {there}")
+    for mode in ([], ["--online"]):
+        refused = roll_back(database, "--purge-log", *mode)
+        assert refused.status == 3
+        assert "was there before Phase 1" in refused.err
+        assert ("has 1 entries of phase_0" in refused.err) == ("phase_0" in there)
+    assert roll_back(database).status == 0
+    assert database.query("SELECT to_regclass('public.migration_log') IS NULL") == [(False,)]
+    database.execute(f"DROP TABLE {LOG}")
+    assert roll_back(database, "--purge-log").status == 0

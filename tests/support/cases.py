@@ -72,6 +72,9 @@ _ALSO = {
     "index_name_is_free": ("invalid-index-rebuilt",),
     "indexes_of_the_table_are_valid": ("invalid-index-rebuilt",),
     "nothing_depends_on_what_is_dropped": ("rollback-stops-at-dependents",),
+    "nothing_refers_to_the_default_organization": ("rollback-stops-at-dependents", "rollback-restores-rows"),
+    "kept_client_id_can_be_emptied": ("rollback-restores-rows",),
+    "log_is_only_ours": ("rollback-stops-at-dependents",),
     "role_owns_the_table": ("no-superuser-needed",),
     "role_may_create": ("no-superuser-needed",),
 }

@@ -328,7 +328,9 @@ def _go(
         sizes = _sizes(connection, staging) if migration.status == DONE else {}
         verification = run(*arguments, "--verify")
         start = time.perf_counter()
-        rollback = run(*arguments, "--rollback", "--force")
+        # What was left out it knows from the log, and takes no option for it.
+        dsn, online = arguments[:2], ["--online"] if staging.options.online else []
+        rollback = run(*dsn, "--json", "--rollback", "--force", *online)
         rollback_seconds = time.perf_counter() - start
     rows_after = database.checksum()
     differs = difference(schema_before, catalog())

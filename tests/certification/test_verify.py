@@ -151,11 +151,21 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "client_id_is_required_and_has_its_default",
-        "no default",
-        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        "never had its default",
+        near_miss="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        violation="DELETE FROM public.migration_log WHERE operation = 'add_client_id(uploads)'",
         object="public.uploads.client_id",
         problem="has the default NULL instead of the default organization",
         mended_by="run the migration again",
+    ),
+    Case(
+        "default_is_gone",
+        "dropped",
+        near_miss="ALTER TABLE public.organizations ALTER id DROP DEFAULT",
+        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        object="public.uploads.client_id",
+        problem=r"has no default any more: an insert that does not name the client fails \(23502\)",
+        mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id SET DEFAULT '[^']*'",
     ),
     Case(
         "client_id_is_required_and_has_its_default",
@@ -164,7 +174,7 @@ CASES: tuple[Case, ...] = (
         violation="ALTER TABLE public.uploads ALTER client_id SET DEFAULT '11111111-1111-4111-8111-111111111111'",
         object="public.uploads.client_id",
         problem="has the default '11111111-1111-4111-8111-111111111111'::uuid instead of the default organization",
-        mended_by="run the migration again",
+        mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id SET DEFAULT '[^']*'",
     ),
     Case(
         "client_id_is_required_and_has_its_default",
@@ -599,6 +609,29 @@ def test_verify_says_that_the_default_is_still_there_as_long_as_it_is(templates:
         for table in TABLES:
             bench.do(f"ALTER TABLE public.{table.name} ALTER client_id DROP DEFAULT")
         assert bench.findings("default_is_still_there", "verify", OWNER) == []
+
+
+@pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")
+@pytest.mark.parametrize("there_before", [False, True], ids=["column was added", "column was there"])
+def test_default_that_a_later_phase_drops_stays_away(templates: Templates, there_before: bool) -> None:
+    """Once a later phase has dropped the default, --verify warns and exits with 0, and a second run leaves it alone.
+
+    A re-run that puts it back hides every insert that forgets the client, in the default organization's rows.
+    """
+    with workbench(templates, "founding") as bench:
+        owner = bench.database.owner_dsn
+        if there_before:
+            bench.do("ALTER TABLE public.uploads ADD client_id uuid")
+        assert run("--dsn", owner, "--force").status == DONE
+        bench.do("ALTER TABLE public.uploads ALTER client_id DROP DEFAULT")
+        before = bench.state()
+        again = run("--dsn", owner, "--force")
+        assert (again.status, "Nothing to do" in again.out) == (DONE, True), again.err
+        verified = run("--dsn", owner, "--verify", "--json")
+        assert verified.status == DONE, verified.err
+        assert [each["object"] for each in verified.of("default_is_gone")] == ["public.uploads.client_id"]
+        assert bench.state() == before
+        assert run("--dsn", owner, "--rollback", "--force").status == DONE
 
 
 @pytest.mark.claim("verify-finds-violations", "exit-codes")

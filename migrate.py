@@ -151,7 +151,7 @@ def _look(
 def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
     """Integrity, every check, index use and the baseline, stored in the log."""
     try:
-        made = _report(sessions, options)
+        _, made = _report(sessions, options)
         sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
     except (psycopg.Error, KeyboardInterrupt) as error:
         text = " ".join(str(error).split()) or "interrupted"
@@ -166,16 +166,18 @@ def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
 
 
 def _verify(sessions: Sessions, options: Options, console: Console) -> int:
-    made = _report(sessions, options)
+    found, made = _report(sessions, options)
+    console.remembered(found)
     console.report(made)
     return VIOLATIONS if made.violations else DONE
 
 
-def _report(sessions: Sessions, options: Options) -> Report:
+def _report(sessions: Sessions, options: Options) -> Tuple[Found, Report]:
     control = sessions.control
     begin_reading(control, options.lock_timeout)
     try:
-        return report(control, inspect(control, options))
+        found = inspect(control, options)
+        return found, report(control, found)
     finally:
         _end(control)
 

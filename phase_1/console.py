@@ -96,6 +96,7 @@ class Console(Watch):
             f"Database {found.database}, PostgreSQL {found.version // 10000}.{found.version % 10000}, as {found.user}.",
             "bold",
         )
+        self.remembered(found)
         self.table(
             "",
             ("table", "rows (about)", "size", "time column"),
@@ -109,6 +110,12 @@ class Console(Watch):
                 for table in found.tables
             ],
         )
+
+    def remembered(self, found: Found) -> None:
+        """What nobody has given now and was given when the database was migrated."""
+        if found.remembered:
+            self.result["options_from_the_log"] = list(found.remembered)
+            self.say(f"Options taken from the log of the last migration: {' '.join(found.remembered)}", "yellow")
 
     def findings(self, findings: Iterable[Finding], *, to_error: bool = False) -> None:
         """Findings, the worst first; ``to_error`` sends the errors among them to standard error."""

@@ -112,6 +112,8 @@ class Found:
     unfinished: str = ""
     #: What this run leaves out and an earlier one has migrated.
     migrated_before: Tuple[FoundTable, ...] = ()
+    #: The options that were not given and are those of the last migration, as they would be written.
+    remembered: Tuple[str, ...] = ()
     references: Tuple[Reference, ...] = ()  # looked up for a rollback only
     log: bool = False  # whether it can be read; looked up for --purge-log only
 
@@ -444,12 +446,19 @@ def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> Non
 
 
 def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
-    """Reads the catalog. Has to run in a transaction that ``begin_reading`` started."""
+    """Reads the catalog. Has to run in a transaction that ``begin_reading`` started.
+
+    What was not asked for now, and was when the database was migrated, is taken from the log.
+    """
     _require_readable(connection)
     standing, unfinished = journal.read(connection)
+    roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+    # A rollback goes by the steps that stand, and needs none of it.
+    last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
+    given, options = options, _remember(options, last, standing, roles)
     # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
     left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
-    everything = tuple(_tables(connection, options, left_out))
+    everything = tuple(_tables(connection, options, left_out, last.get("time_columns") or {}))
     if options.action == "rollback":
         # A table that was left out is none of its business, whoever owns it now.
         touched = {str(details.get("table")) for details in standing.values()}
@@ -486,7 +495,6 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
     )
-    roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     return Found(
         options=options,
         version=connection.info.server_version,
@@ -513,7 +521,42 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
         log=options.purge_log and journal.is_readable(connection),
+        remembered=tuple(_remembered(given, options, tables)),
     )
+
+
+def _remember(
+    options: Options, last: Mapping[str, Any], standing: Mapping[str, Any], roles: Collection[str]
+) -> Options:
+    """The options with those of the last migration where none was given.
+
+    What was left out is left out of a check only: a migration without --skip-table is asked to do the rest.
+    """
+    changes: Dict[str, Any] = {}
+    if not options.grantees:
+        changes["grantees"] = tuple(role for role in last.get("grantees") or () if role in roles)
+    if options.action == "verify":
+        for kind in ("skipped_tables", "skipped_indexes"):
+            if not getattr(options, kind):
+                # A run after the first may have left out what was done before it.
+                changes[kind] = frozenset(name for name in last.get(kind) or () if not _is_ours(standing, name))
+    return replace(options, **changes)
+
+
+def _remembered(given: Options, options: Options, tables: Sequence[FoundTable]) -> Iterator[str]:
+    """What was taken from the log, as it would be given."""
+    timed = {table.name for table in TABLES if table.has_time}
+    for table in tables:
+        if table.name in timed and table.name not in given.columns and table.time_column != _known_time(table.columns):
+            yield f"--column {table.name}.{TIME}={table.time_column}"
+    yield from (f"--skip-table {name}" for name in sorted(options.skipped_tables - given.skipped_tables))
+    yield from (f"--skip-index {name}" for name in sorted(options.skipped_indexes - given.skipped_indexes))
+    yield from (f"--grant-execute-to {role}" for role in options.grantees if role not in given.grantees)
+
+
+def _known_time(columns: Collection[str]) -> Optional[str]:
+    """The time column that a table has by one of the known names."""
+    return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
 def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
@@ -600,7 +643,13 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
     return [first, *between, last]
 
 
-def _tables(connection: psycopg.Connection[Any], options: Options, left_out: Collection[str]) -> Iterator[FoundTable]:
+def _tables(
+    connection: psycopg.Connection[Any],
+    options: Options,
+    left_out: Collection[str],
+    time_columns: Mapping[str, str],
+) -> Iterator[FoundTable]:
+    """The tables that are there; ``time_columns`` are those of the last migration, which count before a guess."""
     found = {
         name: rest
         for name, *rest in connection.execute(
@@ -655,6 +704,8 @@ def _tables(connection: psycopg.Connection[Any], options: Options, left_out: Col
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
         secured, present, nullable, default, columns, key, texts, *parts = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
+        if table.name not in options.columns and time_columns.get(table.name) in columns:
+            candidates = [time_columns[table.name]]
         yield FoundTable(
             name=table.name,
             rows=rows_,

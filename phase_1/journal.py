@@ -46,6 +46,19 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
     return standing, unfinished
 
 
+def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
+    """What the last completed migration was told, by its entry; empty where a rollback has followed it.
+
+    For a log that has entries, so that it is known to be readable.
+    """
+    row = connection.execute(
+        "SELECT operation, details FROM public.migration_log"
+        " WHERE phase = %s AND status = 'completed' AND operation = ANY (%s) ORDER BY id DESC LIMIT 1",
+        [PHASE, list(_RUNS)],
+    ).fetchone()
+    return dict(row[1]) if row and row[0] == "migrate" else {}
+
+
 def is_readable(connection: psycopg.Connection[Any]) -> bool:
     """Whether there is a log with the columns of ours."""
     row = connection.execute(

@@ -415,9 +415,10 @@ def summary(found: Found) -> Dict[str, Any]:
     return {
         "mode": found.options.mode,
         "default_organization": found.default_organization,
-        "time_columns": {table.name: table.time_column for table in found.tables if table.time_column},
+        "time_columns": {table.name: table.time_column for table in found.checked if table.time_column},
         "skipped_tables": sorted(found.options.skipped_tables),
         "skipped_indexes": sorted(found.options.skipped_indexes),
+        "grantees": sorted(found.options.grantees),
     }
 
 

@@ -138,11 +138,13 @@ ALTER TABLE public.:"table"
     ADD COLUMN client_id uuid NOT NULL DEFAULT :'default_organization';
 
 -- name: set_client_id_default
--- does: Gives a client_id that was there before Phase 1 the default.
+-- does: Gives a client_id that was there before Phase 1 the default. Done once, as where the column was added with
+--       it: a later phase drops the default, and a second run does not bring it back.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with client_id
--- done: SELECT EXISTS (
+-- done: SELECT ARRAY['add_client_id(' || :'table' || ')', 'set_client_id_default(' || :'table' || ')'] && :standing
+--         OR EXISTS (
 --           SELECT FROM pg_catalog.pg_attrdef AS d
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 --           WHERE a.attrelid = to_regclass('public.' || :'table') AND a.attname = 'client_id'

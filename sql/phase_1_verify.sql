@@ -155,13 +155,20 @@ SELECT
         WHEN NOT a.attnotnull THEN 'may be NULL'
         ELSE format('has the default %s instead of the default organization',
             coalesce(pg_get_expr(d.adbin, d.adrelid), 'NULL')) END AS problem,
-    'run the migration again: it does what is missing' AS action
+    CASE WHEN a.atttypid = 'uuid'::regtype AND a.attnotnull AND ours.it_was_set
+        THEN format('ALTER TABLE public.%I ALTER COLUMN client_id SET DEFAULT %L', found.name, :'default_organization')
+        ELSE 'run the migration again: it does what is missing' END AS action
 FROM :tables_found AS found (name, time_column)
 LEFT JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+CROSS JOIN LATERAL (
+    SELECT ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing
+) AS ours (it_was_set)
 WHERE a.attnum IS NULL OR a.atttypid <> 'uuid'::regtype OR NOT a.attnotnull
-    OR pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM quote_literal(:'default_organization') || '::uuid';
+    -- a default that Phase 1 has set and that is gone: default_is_gone
+    OR (pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM quote_literal(:'default_organization') || '::uuid'
+        AND NOT (d.oid IS NULL AND ours.it_was_set));
 
 -- name: client_id_references_organizations
 -- level: error
@@ -457,6 +464,20 @@ SELECT
 FROM public.users AS u
 WHERE NOT EXISTS (SELECT FROM public.user_organizations AS m WHERE m.user_id = u.id)
 HAVING count(*) > 0;
+
+-- name: default_is_gone
+-- level: warning
+-- stage: verify
+SELECT
+    format('public.%s.client_id', found.name) AS object,
+    'has no default any more: an insert that does not name the client fails (23502), and the old application names none'
+        AS problem,
+    format('nothing to do where a later phase has dropped it; else give it back: '
+        'ALTER TABLE public.%I ALTER COLUMN client_id SET DEFAULT %L', found.name, :'default_organization') AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id' AND NOT a.atthasdef
+WHERE ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing;
 
 -- name: default_is_still_there
 -- level: notice

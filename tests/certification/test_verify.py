@@ -152,11 +152,21 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "client_id_is_required_and_has_its_default",
-        "no default",
-        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        "never had its default",
+        near_miss="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        violation="DELETE FROM public.migration_log WHERE operation = 'add_client_id(uploads)'",
         object="public.uploads.client_id",
         problem="has the default NULL instead of the default organization",
         mended_by="run the migration again",
+    ),
+    Case(
+        "default_is_gone",
+        "dropped",
+        near_miss="ALTER TABLE public.organizations ALTER id DROP DEFAULT",
+        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        object="public.uploads.client_id",
+        problem=r"has no default any more: an insert that does not name the client fails \(23502\)",
+        mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id SET DEFAULT '[^']*'",
     ),
     Case(
         "client_id_is_required_and_has_its_default",
@@ -165,7 +175,7 @@ CASES: tuple[Case, ...] = (
         violation="ALTER TABLE public.uploads ALTER client_id SET DEFAULT '11111111-1111-4111-8111-111111111111'",
         object="public.uploads.client_id",
         problem="has the default '11111111-1111-4111-8111-111111111111'::uuid instead of the default organization",
-        mended_by="run the migration again",
+        mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id SET DEFAULT '[^']*'",
     ),
     Case(
         "client_id_is_required_and_has_its_default",
@@ -667,6 +677,29 @@ def test_verify_says_that_the_default_is_still_there_as_long_as_it_is(templates:
         assert bench.findings("default_is_still_there", "verify", OWNER) == []
 
 
+@pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")
+@pytest.mark.parametrize("there_before", [False, True], ids=["column was added", "column was there"])
+def test_default_that_a_later_phase_drops_stays_away(templates: Templates, there_before: bool) -> None:
+    """Once a later phase has dropped the default, --verify warns and exits with 0, and a second run leaves it alone.
+
+    A re-run that puts it back hides every insert that forgets the client, in the default organization's rows.
+    """
+    with workbench(templates, "founding") as bench:
+        owner = bench.database.owner_dsn
+        if there_before:
+            bench.do("ALTER TABLE public.uploads ADD client_id uuid")
+        assert run("--dsn", owner, "--force").status == DONE
+        bench.do("ALTER TABLE public.uploads ALTER client_id DROP DEFAULT")
+        before = bench.state()
+        again = run("--dsn", owner, "--force")
+        assert (again.status, "Nothing to do" in again.out) == (DONE, True), again.err
+        verified = run("--dsn", owner, "--verify", "--json")
+        assert verified.status == DONE, verified.err
+        assert [each["object"] for each in verified.of("default_is_gone")] == ["public.uploads.client_id"]
+        assert bench.state() == before
+        assert run("--dsn", owner, "--rollback", "--force").status == DONE
+
+
 @pytest.mark.claim("verify-finds-violations", "exit-codes")
 def test_verify_before_a_migration_says_what_is_missing(variant: str, templates: Templates) -> None:
     """On a database without Phase 1 every new object and column is reported as missing, and the exit code is 4.
@@ -680,3 +713,94 @@ def test_verify_before_a_migration_says_what_is_missing(variant: str, templates:
         assert len(result.of("new_objects_are_there")) == 6
         assert len(result.of("client_id_is_required_and_has_its_default")) == len(TABLES)
         assert bench.state() == before
+
+
+#: A deployment that differs, and with what it is migrated.
+_DIFFERENT = (
+    "ALTER TABLE public.uploads RENAME created_at TO received_at; ALTER TABLE public.users ADD sent_at timestamptz"
+)
+_OPTIONS = (
+    *("--column", "uploads.created_at=received_at", "--column", "users.created_at=sent_at"),
+    *("--skip-table", "email_logs", "--skip-index", "idx_products_client_ean"),
+    *("--grant-execute-to", "authenticator"),
+)
+_LEFT_OUT = "--skip-table email_logs --skip-index idx_products_client_ean"
+_TIMES = "--column users.created_at=sent_at --column uploads.created_at=received_at"
+
+
+def _told(*arguments: str) -> tuple[int, str]:
+    """The exit code of a run, and which options it says it has taken from the log."""
+    done = run(*arguments)
+    said = re.findall(r"^Options taken from the log of the last migration: (.*)$", done.out + done.err, re.MULTILINE)
+    assert len(said) <= 1
+    return done.status, "".join(said)
+
+
+@pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")
+@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+def test_verify_takes_what_the_migration_was_told_from_the_log(templates: Templates, mode: list[str]) -> None:
+    """Without options --verify checks what was migrated, says which options it took from the log, and exits with 0.
+
+    The advice to drop a valid index CONCURRENTLY, or to revoke what was granted on purpose, is followed by somebody.
+    """
+    with workbench(templates, "founding") as bench:
+        owner = bench.database.owner_dsn
+        bench.do(_DIFFERENT)
+        assert _told("--dsn", owner, "--force", *mode, *_OPTIONS) == (DONE, "")
+        everything = f"{_TIMES} {_LEFT_OUT} --grant-execute-to authenticator"
+        assert _told("--dsn", owner, "--verify") == (DONE, everything)
+        assert run("--dsn", owner, "--verify", "--json").json["options_from_the_log"] == _each(everything)
+        assert _told("--dsn", owner, "--verify", *_OPTIONS) == (DONE, "")
+        # What is given wins.
+        given = ("--grant-execute-to", "service_role", "--skip-table", "transform_logs")
+        result = run("--dsn", owner, "--verify", "--json", *given)
+        assert {each["object"] for each in result.of("functions_are_closed")} == {
+            "public.get_user_organization_id(uuid)",
+            "public.validate_client_access(uuid,uuid)",
+        }
+        assert "public.email_logs.client_id" in {
+            each["object"] for each in result.of("client_id_is_required_and_has_its_default")
+        }
+        assert result.json["options_from_the_log"] == _each(f"{_TIMES} --skip-index idx_products_client_ean")
+
+
+@pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")
+def test_second_run_remembers_columns_and_roles_and_does_what_was_left_out(templates: Templates) -> None:
+    """A run without options mends what it finds as it was, and migrates what was left out; then nothing is left out.
+
+    Built anew, an index of another time column serves nobody, and the application is denied its functions.
+    """
+    with workbench(templates, "founding") as bench:
+        owner = bench.database.owner_dsn
+        bench.do(_DIFFERENT)
+        assert run("--dsn", owner, "--force", *_OPTIONS).status == DONE
+        before = bench.database.query("SELECT pg_get_indexdef('public.idx_users_client_created_at'::regclass)")
+        assert "sent_at" in str(before)
+        bench.do(
+            "DROP INDEX public.idx_users_client_created_at; DROP FUNCTION public.validate_client_access(uuid, uuid)"
+        )
+        remembered = f"{_TIMES} --grant-execute-to authenticator"
+        assert _told("--dsn", owner, "--status") == (DONE, remembered)
+        skipping = ("--skip-table", "uploads", "--skip-index", "idx_products_client_ean")
+        times = "--column users.created_at=sent_at"
+        assert _told("--dsn", owner, "--force", *skipping) == (DONE, f"{times} --grant-execute-to authenticator")
+        assert before == bench.database.query("SELECT pg_get_indexdef('public.idx_users_client_created_at'::regclass)")
+        assert bench.database.query(
+            "SELECT has_function_privilege('authenticator', 'public.validate_client_access(uuid, uuid)', 'EXECUTE')"
+        ) == [(True,)]
+        # uploads was done before: only now it was left out.
+        assert _told("--dsn", owner, "--verify") == (
+            DONE,
+            f"{_TIMES} --skip-index idx_products_client_ean --grant-execute-to authenticator",
+        )
+        assert _told("--dsn", owner, "--force") == (DONE, remembered)
+        assert _told("--dsn", owner, "--verify") == (DONE, remembered)
+        assert "Nothing to do" in run("--dsn", owner, "--force").out
+        # Taken back, nothing is remembered.
+        assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
+        assert _told("--dsn", owner, "--status")[1] == ""
+
+
+def _each(options: str) -> list[str]:
+    """Options with their arguments."""
+    return [f"--{each.strip()}" for each in options.split("--") if each]

@@ -21,6 +21,7 @@ from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction, drops_the_log
 from phase_1.problems import FAILED, STOPPED, AnotherRunner, ConnectionProblem, Problem
+from phase_1.scripts import identifier
 
 #: What means that somebody else holds a lock; everything else is not tried again.
 GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
@@ -35,6 +36,9 @@ LONGEST_PAUSE = 10.0
 PARTING_SECONDS = 2.0
 #: How often the progress and the blockers are looked at.
 LOOK_SECONDS = 0.1
+
+#: What pg_stat_activity calls it.
+_AUTOVACUUM = "autovacuum worker"
 
 COMMITTED, ROLLED_BACK, UNKNOWN = "committed", "rolled back", "unknown"
 
@@ -206,19 +210,47 @@ def _holder(connection: psycopg.Connection[Any]) -> str:
     return f"another runner is at work: process {pid} ({user}, {application}{origin}), since {since}"
 
 
-def blockers(connection: psycopg.Connection[Any], pid: int) -> List[str]:
-    """Who keeps the process ``pid`` waiting, in words."""
-    return [
-        f"process {blocker} ({application or 'no application name'}, {user}, {state or 'state unknown'}, in a "
-        f"transaction for {age} s): {query or 'query not visible to this role'}"
-        for blocker, application, user, state, age, query in connection.execute(
-            "SELECT pid, application_name, usename, state,"
-            " coalesce(round(extract(EPOCH FROM clock_timestamp() - xact_start)), 0)::int,"
-            " left(regexp_replace(query, '\\s+', ' ', 'g'), 100)"
-            " FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids(%s))",
-            [pid],
-        )
-    ]
+@dataclass(frozen=True)
+class Blocker:
+    """Who keeps a process waiting, in words, and what helps against it where that is not plain."""
+
+    words: str
+    advice: str = ""
+
+
+def blockers(connection: psycopg.Connection[Any], pid: int) -> List[Blocker]:
+    """Who keeps the process ``pid`` waiting."""
+    found = []
+    for table, deadlock_timeout, me, blocker, application, user, kind, state, age, query in connection.execute(
+        "SELECT coalesce((SELECT relation::regclass::text FROM pg_catalog.pg_locks"
+        "     WHERE pid = %(pid)s AND NOT granted AND relation IS NOT NULL LIMIT 1), '…'),"
+        " (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'),"
+        " current_user, pid, application_name, usename, backend_type, state,"
+        " round(extract(EPOCH FROM clock_timestamp() - xact_start))::int,"
+        " left(regexp_replace(query, '\\s+', ' ', 'g'), 100)"
+        " FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids(%(pid)s))",
+        {"pid": pid},
+    ):
+        name = f"{application or 'no application name'}, {user}" if user else kind or "of no user, maybe autovacuum"
+        if kind is None:
+            # Of others a role sees no more than who they are: not even what kind of process it is.
+            more = f"; more is not visible to this role: GRANT pg_read_all_stats TO {identifier(me)})"
+        else:
+            since = "" if age is None else f", in a transaction for {age} s"
+            more = f", {state or 'state unknown'}{since}): {query or 'no query'}"
+        maybe_autovacuum = kind == _AUTOVACUUM or (kind is None and user is None)
+        advice = _against_autovacuum(table, deadlock_timeout) if maybe_autovacuum else ""
+        found.append(Blocker(f"process {blocker} ({name}{more}", advice))
+    return found
+
+
+def _against_autovacuum(table: str, deadlock_timeout: int) -> str:
+    return (
+        "Autovacuum, unless it prevents wraparound, is ended by PostgreSQL for whoever waits longer than "
+        f"deadlock_timeout, {deadlock_timeout} ms. What to do: wait until it is done; or give --lock-timeout "
+        f"{deadlock_timeout + 500}ms, for which others then wait too; or, until the migration is done, "
+        f"ALTER TABLE {table} SET (autovacuum_enabled = off)"
+    )
 
 
 class _Observer(threading.Thread):
@@ -230,7 +262,7 @@ class _Observer(threading.Thread):
         self._pid = pid
         self._watch = watch
         self._ended = threading.Event()
-        self.seen: List[str] = []
+        self.seen: List[Blocker] = []
 
     def run(self) -> None:
         # Told of a broken session by the main thread, which needs it for more than looking.
@@ -423,13 +455,14 @@ class _Run:
             pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that two who give way do not meet again
             where = attempt.label or "locking the tables"
             if self._interrupt.asked or time.monotonic() + pause > deadline:
-                who = "; ".join(observer.seen) or "it was gone before it could be seen"
+                who = "; ".join(each.words for each in observer.seen) or "it was gone before it could be seen"
+                advice = sorted({each.advice for each in observer.seen if each.advice})
                 conflict.__dict__["given_up"] = (
                     f"no lock within {self._options.give_up_after / 1000:g} s, {tries} tries ({where}). "
-                    f"In the way: {who}"
+                    f"In the way: {'. '.join([who, *advice])}"
                 )
                 raise conflict
-            self._watch.waiting(where, observer.seen, pause)
+            self._watch.waiting(where, [each.words for each in observer.seen], pause)
             time.sleep(pause)
 
     def _attempt(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:

@@ -549,7 +549,7 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 JOIN pg_trigger AS t
     ON t.tgrelid = c.oid OR t.tgrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = c.oid)
 JOIN pg_proc AS p ON p.oid = t.tgfoid
-WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+WHERE t.tgenabled IN ('O', 'A')
     -- as values of their own: what a function makes of the row (to_jsonb(NEW.*)) grows with it
     AND p.prosrc ~* '\minsert\s+into\M[^;]*(\mselect\s+|\mvalues\s*\(\s*|,\s*)\(?\s*(new|old)\s*\)?\s*\.\s*\*'
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'client_id');
@@ -646,10 +646,10 @@ WHERE missing.names IS NOT NULL
     -- pg_publication_namespace came with PostgreSQL 15; what is in it depends on the schema and on the publication
     AND (p.puballtables OR EXISTS (
         SELECT FROM pg_depend AS its
-        JOIN pg_depend AS schema ON schema.classid = its.classid AND schema.objid = its.objid
-        WHERE its.classid = to_regclass('pg_catalog.pg_publication_namespace')
-            AND its.refclassid = 'pg_publication'::regclass AND its.refobjid = p.oid
-            AND schema.refclassid = 'pg_namespace'::regclass AND schema.refobjid = 'public'::regnamespace));
+        JOIN pg_depend AS schema ON (schema.classid, schema.objid, schema.refclassid, schema.refobjid)
+            = (its.classid, its.objid, 'pg_namespace'::regclass, 'public'::regnamespace)
+        WHERE (its.classid, its.refclassid, its.refobjid)
+            = (to_regclass('pg_catalog.pg_publication_namespace'), 'pg_publication'::regclass, p.oid)));
 
 -- name: transactions_are_short
 -- level: warning

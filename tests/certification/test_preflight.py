@@ -346,7 +346,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "index_literals_fit",
         "number",
-        near_miss="ALTER TABLE public.uploads ALTER status TYPE varchar(20)",
+        near_miss="ALTER TABLE public.uploads ALTER status TYPE varchar(20); CREATE TABLE public.states (status int)",
         violation="DROP FUNCTION public.finish_upload; ALTER TABLE public.uploads DROP CONSTRAINT uploads_status_check,"
         " ALTER status DROP DEFAULT, ALTER status TYPE integer USING 0",
         object="public.uploads.status",
@@ -955,6 +955,31 @@ CASES: tuple[Case, ...] = (
             ("VALUES", "insert into public.past\n values(new.*)"),
             ("in brackets", "INSERT INTO public.past (ean) SELECT 'now', (OLD).*"),
         )
+    ),
+    Case(
+        "triggers_do_not_copy_whole_rows",
+        "where there is no client_id any more",
+        near_miss="CREATE TABLE public.past AS SELECT * FROM public.products WHERE FALSE;"
+        "ALTER TABLE public.products ADD COLUMN client_id uuid; ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        + HISTORY.format(name="copied", table="products", body="INSERT INTO public.past SELECT OLD.*"),
+        violation="ALTER TABLE public.products DROP COLUMN client_id",
+        object=r"public.copied\(\)",
+        problem="is run by a trigger on public.products and inserts the whole row",
+        mended_by="name the columns in it before the migration",
+        by_hand="DROP TRIGGER copied ON public.products",
+    ),
+    Case(
+        "triggers_do_not_copy_whole_rows",
+        "of a partition",
+        near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT;"
+        "CREATE TABLE public.past (id uuid, created_at timestamptz) PARTITION BY RANGE (created_at);"
+        "CREATE TABLE public.past_default PARTITION OF public.past DEFAULT;"
+        + HISTORY.format(name="kept", table="past_default", body="INSERT INTO public.past SELECT OLD.*"),
+        violation=HISTORY.format(name="copied", table="mails_default", body="INSERT INTO public.past SELECT OLD.*"),
+        object=r"public.copied\(\)",
+        problem="is run by a trigger on public.email_logs and inserts the whole row",
+        mended_by="name the columns in it before the migration",
+        by_hand="DROP TRIGGER copied ON public.mails_default",
     ),
     Case(
         "triggers_will_fire_on_the_fill",
@@ -1839,6 +1864,17 @@ def test_transaction_that_is_old_is_named(old: Old) -> None:
         connection.execute("SELECT 1")
     for action in ([], ["--rollback"]):
         assert run("--dsn", database.owner_dsn, "--dry-run", "--json", *action).findings == []
+
+
+@pytest.mark.claim("preflight-warns")
+def test_publication_of_everything_is_no_news_once_the_new_tables_are_there(templates: Templates) -> None:
+    """Where the new tables are there already, a publication of every table is not warned of.
+
+    A warning that comes back on each run is one that nobody reads.
+    """
+    with workbench(templates, "founding-migrated") as bench:
+        bench.do("CREATE PUBLICATION ours FOR ALL TABLES")
+        assert bench.findings("publications_of_everything_are_expected", "preflight", OWNER) == []
 
 
 @pytest.mark.claim("preflight-warns")

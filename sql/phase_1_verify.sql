@@ -386,7 +386,8 @@ SELECT
     'there is more than one organization, and Phase 1 does not keep them apart: who may read a table reads '
         'the rows of every client'
         || coalesce((
-            SELECT format(' (no policy asks the web API for its client on: %s)', string_agg(name, ', ' ORDER BY name))
+            SELECT format(' (no policy for the web API looks at client_id on: %s)',
+                string_agg(name, ', ' ORDER BY name))
             FROM read_by_the_api), '') AS problem,
     'do not give a second client access before Phase 2 (row-level security by client)' AS action
 FROM public.organizations

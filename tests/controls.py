@@ -393,6 +393,13 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "passed",
             Change(SCHEMA, "CASE WHEN violations = 0 THEN 'passed'", "CASE WHEN violations >= 0 THEN 'passed'"),
         ),
+        (
+            "a function made for fewer tables is taken for done",
+            "test_integrity_looks_at_tables: sellout_entries2",
+            Change(
+                SCHEMA, "pg_catalog.quote_literal(wanted.name)) = 0)", "pg_catalog.quote_literal(wanted.name)) < 0)"
+            ),
+        ),
     ],
     "functions-are-hardened": [
         (
@@ -466,6 +473,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a row of another client may be deleted",
             "email_logs",
             after("DROP POLICY phase_1_client_pinned_delete ON public.email_logs"),
+        ),
+        (
+            "a policy of another table stands for the pins",
+            "test_pins_are_asked_for: sellout_entries2",
+            Change(VERIFY, "AND format('%s %s', found.name, wanted.command) <> ALL (:phase_2)", "AND :phase_2 = '{}'"),
         ),
     ],
     "nothing-else-granted": [
@@ -541,6 +553,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a membership that was taken away comes back",
             "user_organizations|member",
             Change(SCHEMA, "-- needs: create_migration_log\n-- done: the log\nINSERT", "-- done: SELECT FALSE\nINSERT"),
+        ),
+        (
+            "a default that was dropped comes back",
+            "test_default_that_a_later_phase_drops: Nothing|False",
+            Change(SCHEMA, "-- done: SELECT ARRAY['add_client_id('", "-- done: SELECT ARRAY['nothing('"),
         ),
     ],
     "dry-run-is-what-runs": [

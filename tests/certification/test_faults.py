@@ -15,8 +15,7 @@ from phase_1.problems import FAILED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER
 from tests.plugins.selections import is_asked_for
-from tests.plugins.server import Choice, Server
-from tests.support.embedded import Cluster
+from tests.plugins.server import Server, choose_local
 from tests.support.failover import Pair
 from tests.support.faults import KINDS, MODES, OPERATIONS, SHARES, Point, draw, draw_calls
 from tests.support.proxy import Proxy, Statement
@@ -46,9 +45,10 @@ def bench(module_server: Server) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Bench]:
-    """A server with a standby, which is an embedded one whatever the others are."""
-    server = Server(Choice("embedded", "it has a standby"), (instance := Pair()).superuser_dsn, instance)
+def pair(pytestconfig: pytest.Config) -> Iterator[Bench]:
+    """A server with a standby, both of them here whatever the others are."""
+    choice = choose_local(pytestconfig, "it has a standby")
+    server = Server(choice, (instance := Pair(choice.cluster)).superuser_dsn, instance)
     made = Bench(server)
     yield made
     made.close()
@@ -99,10 +99,10 @@ def test_fault_at_any_moment_is_survived(
 
 
 @pytest.fixture(scope="module")
-def durable() -> Iterator[Bench]:
+def durable(pytestconfig: pytest.Config) -> Iterator[Bench]:
     """A server that waits for its disk, and whose processes can be traced from here."""
-    instance = Cluster.create(settings={"fsync": "on"})
-    server = Server(Choice("embedded", "its processes are traced"), instance.superuser_dsn, instance)
+    choice = choose_local(pytestconfig, "its processes are traced")
+    server = Server(choice, (instance := choice.cluster({"fsync": "on"})).superuser_dsn, instance)
     made = Bench(server)
     yield made
     made.close()

@@ -6,7 +6,8 @@ import copy
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import quote, unquote, urlencode
 
@@ -39,7 +40,7 @@ _OPERATORS = {
     "<": operator.lt,
 }
 
-Kind = Literal["dsn", "docker", "embedded"]
+Kind = Literal["dsn", "docker", "installed", "embedded"]
 
 
 class Instance(Protocol):
@@ -70,14 +71,15 @@ class Choice:
     reason: str
     image: str | None = None
     version: str | None = None
+    programs: str | None = None
     dsn: str | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
         """For people: ``PostgreSQL 18.4, embedded``; the reason is not in it."""
-        what = {"dsn": "found running", "docker": f"image {self.image} in Docker", "embedded": "embedded"}
+        what = {"dsn": "found running", "docker": f"image {self.image} in Docker"}
         name = f"PostgreSQL {self.version}" if self.version else "PostgreSQL"
-        return f"{name}, {what[self.kind]}"
+        return f"{name}, {what.get(self.kind, self.kind)}"
 
     def start(self) -> Server:
         """Starts the server, or connects to the one that runs."""
@@ -91,15 +93,20 @@ class Choice:
             assert self.image is not None
             instance = Container(self.image)
         else:
-            instance = embedded.Cluster.create()
+            instance = self.cluster()
         return Server(self, instance.superuser_dsn, instance)
+
+    def cluster(self, settings: Mapping[str, str] | None = None) -> embedded.Cluster:
+        """A cluster of the installed programs, or of the wheel's where none were named."""
+        programs = Path(self.programs) if self.programs else None
+        return embedded.Cluster.create(settings=settings, bin_directory=programs)
 
 
 class Server:
     """A running server, and how to get at it as any user in any database.
 
-    ``kind`` is ``dsn``, ``docker`` or ``embedded``; ``version`` is such as ``18.4``, ``version_num`` such as
-    ``180004``, ``major`` such as ``18``. No password is in its repr.
+    ``kind`` is ``dsn``, ``docker``, ``installed`` or ``embedded``; ``version`` is such as ``18.4``, ``version_num``
+    such as ``180004``, ``major`` such as ``18``. No password is in its repr.
     """
 
     def __init__(self, choice: Choice, superuser_dsn: str, instance: Instance | None = None) -> None:
@@ -231,6 +238,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and the embedded one where that is not to be had)",
     )
     group.addoption("--pg-image", metavar="IMAGE", help="the image for Docker (default: postgres:<major>)")
+    group.addoption(
+        "--pg-bin", metavar="DIR", help="run on the PostgreSQL that is installed there: what pg_config --bindir prints"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -249,7 +259,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if worker_input is not None:
         config.stash[_CHOICE] = Choice(**worker_input["server_choice"])
     elif not config.option.collectonly and not is_asked_for(config, "staging"):
-        config.stash[_CHOICE] = choose(dsn=config.option.dsn, pg=config.option.pg, image=config.option.pg_image)
+        config.stash[_CHOICE] = choose(
+            dsn=config.option.dsn,
+            pg=config.option.pg,
+            image=config.option.pg_image,
+            programs=config.option.pg_bin,
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -257,13 +272,7 @@ def pytest_configure_node(node: Any) -> None:
     """Tells a worker of pytest-xdist the choice; it then starts a server of its own."""
     choice = node.config.stash.get(_CHOICE, None)
     if choice is not None:
-        node.workerinput["server_choice"] = {
-            "kind": choice.kind,
-            "reason": choice.reason,
-            "image": choice.image,
-            "version": choice.version,
-            "dsn": choice.dsn,
-        }
+        node.workerinput["server_choice"] = dict(vars(choice))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -321,16 +330,20 @@ def version_matches(major: int, condition: str) -> bool:
     return result
 
 
-def choose(*, dsn: str | None, pg: str | None, image: str | None) -> Choice:
+def choose(*, dsn: str | None, pg: str | None, image: str | None, programs: str | None = None) -> Choice:
     """Settles which server the options mean; raises UsageError where it is not to be had.
 
     Without any option it is Docker where an engine answers and the image is there or quickly pulled, and the
     embedded server otherwise.
     """
     if dsn is not None:
-        if pg or image:
-            raise pytest.UsageError("--dsn names a server that runs: --pg and --pg-image do not go with it")
+        if pg or image or programs:
+            raise pytest.UsageError("--dsn names a server that runs: --pg, --pg-image and --pg-bin do not go with it")
         return _choose_running(dsn)
+    if programs is not None:
+        if pg or image:
+            raise pytest.UsageError("--pg-bin says which PostgreSQL: --pg and --pg-image do not go with it")
+        return _choose_installed(programs)
     if pg == "embedded":
         if image:
             raise pytest.UsageError("--pg-image is for Docker: it does not go with --pg embedded")
@@ -384,9 +397,26 @@ def _password_is_ambiguous(dsn: str) -> bool:
     return bool(at and colon) and unquote(password) != conninfo_to_dict(dsn).get("password")
 
 
+def _choose_installed(programs: str) -> Choice:
+    reason = f"--pg-bin {programs}"
+    try:
+        version = embedded.server_version(Path(programs))
+    except embedded.EmbeddedUnavailable as error:
+        raise pytest.UsageError(f"{reason}: {error}; give what pg_config --bindir prints") from None
+    if int(re.match(r"\d+", version)[0]) < int(MAJORS[0]):  # type: ignore[index]
+        raise pytest.UsageError(f"{reason}: PostgreSQL {version} is older than {MAJORS[0]}")
+    return Choice("installed", reason, version=version, programs=programs)
+
+
+def choose_local(config: pytest.Config, reason: str) -> Choice:
+    """A server whose processes and files are here: the installed one if it was chosen, else the embedded one."""
+    choice = config.stash[_CHOICE]
+    return replace(choice, reason=reason) if choice.kind == "installed" else _choose_embedded(reason)
+
+
 def _choose_embedded(reason: str) -> Choice:
     try:
-        return Choice("embedded", reason, version=embedded.embedded_version())
+        return Choice("embedded", reason, version=embedded.server_version())
     except embedded.EmbeddedUnavailable as error:
         raise pytest.UsageError(f"no server to run on: {reason}; {error}") from None
 
@@ -449,7 +479,7 @@ def module_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 def _private(pytestconfig: pytest.Config) -> Iterator[Server]:
     choice = pytestconfig.stash[_CHOICE]
     if choice.kind == "dsn":
-        choice = _choose_embedded("--dsn names a server that must not be killed")
+        choice = choose_local(pytestconfig, "--dsn names a server that must not be killed")
     own = choice.start()
     yield own
     own.close()

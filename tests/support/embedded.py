@@ -100,10 +100,16 @@ def embedded_available() -> bool:
     return True
 
 
-def embedded_version() -> str:
-    """The version of the embedded PostgreSQL, such as ``18.4``; no server is started for it."""
-    output = subprocess.check_output([wheel_bin_directory() / "postgres", "--version"], text=True)
-    return output.split()[2]
+def server_version(programs: Path | None = None) -> str:
+    """The version of the PostgreSQL in a directory, or of the wheel's, such as ``18.4``; no server is started for it.
+
+    Raises EmbeddedUnavailable where there is none.
+    """
+    program = (programs or wheel_bin_directory()) / "postgres"
+    try:
+        return subprocess.check_output([program, "--version"], text=True).split()[2]
+    except OSError as error:
+        raise EmbeddedUnavailable(f"{program}: {error.strerror}") from error
 
 
 def client_program(name: str, *, wheel: bool = True) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import psycopg
 
 from tests.support.embedded import Cluster
@@ -13,8 +15,9 @@ class Pair:
     Replication is synchronous, so that nothing that was acknowledged is lost with the primary.
     """
 
-    def __init__(self) -> None:
-        self._primary = Cluster.create(settings={"synchronous_standby_names": "*"})
+    def __init__(self, create: Callable[[Mapping[str, str]], Cluster]) -> None:
+        """``create`` makes a cluster with settings, as :meth:`Cluster.create` does."""
+        self._primary = create({"synchronous_standby_names": "*"})
         self._standby = self._primary.standby()
 
     @property

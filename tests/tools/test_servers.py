@@ -260,12 +260,17 @@ def test_no_password_is_in_what_a_failing_test_shows(server: Server) -> None:
         ({"pg": "12", "image": "postgres:no such tag"}, "--pg embedded"),
         ({"pg": "embedded", "image": "postgres:18"}, "does not go with"),
         ({"dsn": "postgresql://localhost", "pg": "18"}, "do not go with it"),
+        ({"programs": "/nowhere"}, "/nowhere/postgres: No such file or directory; give what pg_config --bindir prints"),
+        ({"programs": "/nowhere", "pg": "18"}, "do not go with it"),
         ({"dsn": f"postgresql://u:{SECRET}@127.0.0.1:{{port}}/d"}, "Connection refused"),
         ({"dsn": f"postgresql://u:{SECRET}/@127.0.0.1:{{port}}/d"}, "percent-encode"),
         ({"dsn": f"postgresql://u:p@{SECRET}@127.0.0.1:{{port}}/d"}, "percent-encode"),
         ({"dsn": f"host=127.0.0.1 password={SECRET} '"}, "libpq understands"),
     ],
-    ids=["bad image", "image for the embedded", "running and version", "nobody there", "slash", "at", "no DSN"],
+    ids=[
+        *("bad image", "image for the embedded", "running and version", "not installed", "installed and version"),
+        *("nobody there", "slash", "at", "no DSN"),
+    ],
 )
 def test_a_server_that_cannot_be_had_is_a_usage_error(options: dict[str, str], message: str) -> None:
     """A wrong choice ends the run with one line that says what to do, and shows no password.
@@ -279,6 +284,21 @@ def test_a_server_that_cannot_be_had_is_a_usage_error(options: dict[str, str], m
     assert message in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_installed_server_is_run_from_its_directory(reachable_directory: Path) -> None:
+    """``--pg-bin`` runs the programs of that directory, and says so.
+
+    Otherwise what a vendor has built, with its patches and extensions, cannot be certified.
+    """
+    programs = embedded.reachable_copy(embedded.wheel_bin_directory(), reachable_directory)
+    choice = choose(dsn=None, pg=None, image=None, programs=str(programs))
+    assert choice.label == f"PostgreSQL {embedded.server_version()}, installed"
+    made = choice.start()
+    with made.connect() as session:
+        [(directory,)] = session.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+    made.close()
+    assert directory == str(programs)
 
 
 def test_the_embedded_server_is_taken_without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +359,7 @@ def test_a_run_says_which_server_and_why_and_skips_only_for_its_version(cluster:
         "tests.plugins.server",
         str(test),
     )
-    line = f"server: PostgreSQL {embedded.embedded_version()}, found running (--dsn)"
+    line = f"server: PostgreSQL {embedded.server_version()}, found running (--dsn)"
     assert run.stdout.count(line) == 2, run.stdout + run.stderr
     assert "1 passed, 1 skipped" in run.stdout
     assert "needs PostgreSQL >= 99" in run.stdout

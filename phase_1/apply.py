@@ -127,6 +127,7 @@ class Sessions:
         self.dsn = dsn
         self.work = connect(dsn)
         self.control = connect(dsn)
+        self._stays_away = False
 
     def close(self) -> None:
         """Closes both, whatever state they are in."""
@@ -134,8 +135,12 @@ class Sessions:
         close(self.control)
 
     def usable_control(self, seconds: Optional[float] = None) -> Optional[psycopg.Connection[Any]]:
-        """The control session, a new one if it broke, or None if the server stays away for so long."""
-        deadline = time.monotonic() + (RECONNECT_SECONDS if seconds is None else seconds)
+        """The control session, a new one if it broke, or None if the server stays away for so long.
+
+        A server that has stayed away is not waited for again.
+        """
+        wait = RECONNECT_SECONDS if seconds is None else seconds
+        deadline = time.monotonic() + (0 if self._stays_away else wait)
         while True:
             try:
                 if self.control.closed or self.control.broken:
@@ -144,6 +149,7 @@ class Sessions:
             except (psycopg.Error, ConnectionProblem):
                 close(self.control)
                 if time.monotonic() > deadline:
+                    self._stays_away = True
                     return None
                 time.sleep(0.5)
             else:
@@ -551,6 +557,9 @@ class _Run:
             verdict = _verdict_of_step(untold, self._plan.found, attempt.pid, self._sessions)
         elif session.broken or attempt.committing:
             verdict = _verdict(attempt.noted, self._sessions)
+        if not (transaction.concurrent or attempt.committing):
+            # No COMMIT was sent for it: what is gone with the session is that, also where nobody can be asked.
+            verdict = ROLLED_BACK
         return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)
 
 

@@ -16,6 +16,7 @@ from phase_1.apply import COMMITTED, ROLLED_BACK, Failed, Sessions, Watch
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.options import parse
 from phase_1.plan import BEGIN, Plan, Statement
+from phase_1.problems import DONE, FAILED, STOPPED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row
 from tests.plugins.server import Server
@@ -343,12 +344,13 @@ def test_verdict_waits_for_a_commit_that_is_still_under_way(database: Database, 
 
 
 @pytest.mark.claim("commit-verdict-is-read-from-server")
-def test_verdict_is_unknown_while_the_server_cannot_be_reached(
-    database: Database, server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", ["COMMIT", "ALTER"])
+def test_verdict_is_unknown_only_after_a_commit_while_the_server_cannot_be_reached(
+    database: Database, server: Server, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    """Where the server stays away after a COMMIT the run says that it does not know, and exits with 5.
+    """Where the server stays away after a COMMIT the run does not know what became of it; before one it knows.
 
-    Otherwise it guesses, and half of the guesses are wrong.
+    Otherwise it guesses, and half of the guesses are wrong; or sends somebody to look for what cannot be.
     """
     real = Sessions.usable_control
     # Half a minute of looking for the server, in a fraction of a second.
@@ -358,20 +360,26 @@ def test_verdict_is_unknown_while_the_server_cannot_be_reached(
     commits: list[int] = []
 
     def leave(statement: wire.Statement) -> Literal["cut"] | None:
+        # The first transaction creates the log.
+        if commits and statement.sql.startswith(at) and not ended:
+            ended.append(threading.Thread(target=proxy.close))
+            ended[0].start()
+            return "cut"
         if statement.sql == "COMMIT;":
             commits.append(statement.number)
-            if len(commits) == 2:  # the first creates the log
-                ended.append(threading.Thread(target=proxy.close))
-                ended[0].start()
-                return "cut"
         return None
 
     proxy.after(leave)
     done = run("--dsn", proxy.dsn(database.name, OWNER), "--force")
     ended[0].join(PATIENCE)
-    assert done.status == 5
-    assert "is unknown" in done.err
     assert "There is no entry in migration_log" in done.err
-    # As the message advises: --status says.
     status = run("--dsn", database.owner_dsn, "--status")
-    assert (status.status, "Phase 1 is done" in status.out) == (0, True)
+    if at == "COMMIT":
+        assert done.status == STOPPED
+        assert "is unknown" in done.err
+        # As the message advises: --status says.
+        assert (status.status, "Phase 1 is done" in status.out) == (DONE, True)
+    else:
+        assert done.status == FAILED
+        assert "Everything was rolled back" in done.err
+        assert (status.status, "Phase 1 is not complete" in status.out) == (DONE, True), status.out

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from phase_1.problems import FAILED
-from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER
 from tests.plugins.selections import is_asked_for
 from tests.plugins.server import Server, choose_local
+from tests.support.disk import Disk, DiskUnavailable
 from tests.support.failover import Pair
-from tests.support.faults import KINDS, MODES, OPERATIONS, SHARES, Point, draw, draw_calls
+from tests.support.faults import CALL, FILLS, KINDS, MODES, OPERATIONS, SHARES, Point, draw, draw_calls
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import run
 from tests.support.survival import Bench
+
+#: What strikes that not every server can be struck by, and the fixture of the server that can.
+_OWN_BENCH = {"failover": "pair", CALL: "durable", **dict.fromkeys(FILLS, "cramped")}
+#: The disk that is filled, in bytes: a cluster, its WAL, and the templates of a few rows.
+_CRAMPED = 250 * 2**20
 
 #: Each kind, operation and mode has its share of the points.
 _CELLS = [(kind, operation, mode) for kind in KINDS for operation in OPERATIONS for mode in MODES]
@@ -55,6 +60,72 @@ def pair(pytestconfig: pytest.Config) -> Iterator[Bench]:
     server.close()
 
 
+@pytest.fixture(scope="module")
+def durable(pytestconfig: pytest.Config) -> Iterator[Bench]:
+    """A server that waits for its disk, and whose processes can be traced from here."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    choice = choose_local(pytestconfig, "its processes are traced")
+    server = Server(choice, (instance := choice.cluster({"fsync": "on"})).superuser_dsn, instance)
+    made = Bench(server)
+    yield made
+    made.close()
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def cramped(pytestconfig: pytest.Config) -> Iterator[Bench]:
+    """A server on a disk of its own, which can be filled."""
+    try:
+        disk = Disk(_CRAMPED)
+    except DiskUnavailable as error:
+        pytest.skip(f"needs to mount a file system: {error}")
+    choice = choose_local(pytestconfig, "its disk can be filled")
+    # Small, so that it is filled in a moment; and no checkpoint that would make space.
+    settings = {"max_wal_size": "32MB", "min_wal_size": "2MB", "checkpoint_timeout": "1h"}
+    instance = choice.cluster(settings, disk.directory / "cluster", wal_segment=1)
+    server = Server(choice, instance.superuser_dsn, instance)
+    made = Bench(server, disk)
+    yield made
+    made.close()
+    server.close()
+    disk.close()
+
+
+def _bench_of(request: pytest.FixtureRequest, point: Point) -> Bench:
+    # Made where it is needed only.
+    own = [_OWN_BENCH[fault.strike] for fault in point.faults if fault.strike in _OWN_BENCH]
+    made: Bench = request.getfixturevalue(own[0] if own else "bench")
+    return made
+
+
+def _survive(request: pytest.FixtureRequest, points: Iterable[Point], what: str) -> None:
+    """Tries every point; the evidence says how many were survived, and the failure how to try the others again."""
+    tried: Counter[str] = Counter()
+    survived: Counter[str] = Counter()
+    failures: list[str] = []
+    checked = ""
+    for point in points:
+        moment = point.faults[0].moment
+        tried[moment] += 1
+        made = _bench_of(request, point)
+        checked = "with" if made.amcheck else "without"
+        try:
+            made.attempt(point)
+        except AssertionError as error:
+            failures.append(f"{error}\nreplay: pytest tests/certification/test_faults.py --fault-point '{point}'")
+        else:
+            survived[moment] += 1
+    request.getfixturevalue("evidence")(
+        f"{what}, seed {request.config.option.fault_seed}, indexes checked {checked} amcheck",
+        [
+            {"moment of the first": moment, "points tried": tried[moment], "survived": survived[moment]}
+            for moment in sorted(tried)
+        ],
+    )
+    assert failures == [], "\n\n".join(failures)
+
+
 def _points(config: pytest.Config, cell: tuple[str, str, str] | None, bench: Bench) -> list[Point]:
     if cell is None:
         return [Point.read(config.option.fault_point)]
@@ -67,54 +138,20 @@ def _points(config: pytest.Config, cell: tuple[str, str, str] | None, bench: Ben
 @pytest.mark.claim("faults-are-survived", "acknowledged-rows-stay", "commit-verdict-is-read-from-server")
 @pytest.mark.claim("online-resumes", "failure-leaves-no-trace")
 def test_fault_at_any_moment_is_survived(
-    request: pytest.FixtureRequest, cell: tuple[str, str, str] | None, bench: Bench, evidence: Evidence
+    request: pytest.FixtureRequest, cell: tuple[str, str, str] | None, bench: Bench
 ) -> None:
     """After any fault the database is as before, or a second run completes it, or takes it back; nothing is lost.
 
     What a power cut in the maintenance window leaves behind is otherwise found out in that night.
     """
-    tried: Counter[str] = Counter()
-    survived: Counter[str] = Counter()
-    failures: list[str] = []
-    for point in _points(request.config, cell, bench):
-        moment = point.faults[0].moment
-        tried[moment] += 1
-        try:
-            # Made where it is needed only.
-            (request.getfixturevalue("pair") if point.of_a_pair else bench).attempt(point)
-        except AssertionError as error:
-            failures.append(f"{error}\nreplay: pytest tests/certification/test_faults.py --fault-point '{point}'")
-        else:
-            survived[moment] += 1
-    what = KINDS[cell[0]] if cell else "replayed"
-    checked = "with" if bench.amcheck else "without"
-    evidence(
-        f"{what}, seed {request.config.option.fault_seed}, indexes checked {checked} amcheck",
-        [
-            {"moment of the first": moment, "points tried": tried[moment], "survived": survived[moment]}
-            for moment in tried
-        ],
-    )
-    assert failures == [], "\n\n".join(failures)
-
-
-@pytest.fixture(scope="module")
-def durable(pytestconfig: pytest.Config) -> Iterator[Bench]:
-    """A server that waits for its disk, and whose processes can be traced from here."""
-    choice = choose_local(pytestconfig, "its processes are traced")
-    server = Server(choice, (instance := choice.cluster({"fsync": "on"})).superuser_dsn, instance)
-    made = Bench(server)
-    yield made
-    made.close()
-    server.close()
+    _survive(request, _points(request.config, cell, bench), KINDS[cell[0]] if cell else "replayed")
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_system_call_that_fails_is_survived(
-    pytestconfig: pytest.Config, operation: str, mode: str, durable: Bench, evidence: Evidence, tmp_path: Path
+    request: pytest.FixtureRequest, operation: str, mode: str, durable: Bench, tmp_path: Path
 ) -> None:
     """Whichever system call of the backend fails, for want of space or by the disk, it is survived as any fault.
 
@@ -122,26 +159,26 @@ def test_system_call_that_fails_is_survived(
     """
     made = durable.calls(operation, mode, tmp_path)
     assert made["openat"], made
-    seed, tried, survived, failures = pytestconfig.option.fault_seed, Counter[str](), Counter[str](), []
-    for point in draw_calls(seed, operation, mode, math.ceil(pytestconfig.option.points / 20), made):
-        [fault] = point.faults
-        tried[fault.moment] += 1
-        try:
-            durable.attempt(point)
-        except AssertionError as error:
-            replay = f"-m faults -k {operation}-{mode} --points {pytestconfig.option.points} --fault-seed {seed}"
-            failures.append(f"{point}: {error}\nreplay: pytest tests/certification/test_faults.py {replay}")
-        else:
-            survived[fault.moment] += 1
-    evidence(
-        f"system calls that failed once, seed {seed}",
-        [
-            {"call": call, "calls of a run": made[call.partition("/")[0]], "points tried": tried[call]}
-            | {"survived": survived[call]}
-            for call in sorted(tried)
-        ],
-    )
-    assert failures == [], "\n\n".join(failures)
+    option = request.config.option
+    points = draw_calls(option.fault_seed, operation, mode, math.ceil(option.points / 20), made)
+    _survive(request, points, f"system calls that failed once, of the {made.total()} of a run")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("kind", FILLS)
+def test_full_disk_is_survived(
+    request: pytest.FixtureRequest, kind: str, operation: str, mode: str, cramped: Bench
+) -> None:
+    """Whenever the disk of the server is full, the run says what became of it, and goes on or back once there is space.
+
+    Indexes are what fills a disk, and the night of the migration is when it does.
+    """
+    option = request.config.option
+    count = math.ceil(option.points / 1_000)  # half a minute each: a server without space is waited for
+    points = [draw(option.fault_seed, kind, operation, mode, index, cramped.course) for index in range(count)]
+    _survive(request, points, FILLS[kind])
 
 
 @pytest.mark.claim("commit-verdict-is-read-from-server")

@@ -96,10 +96,12 @@ class Choice:
             instance = self.cluster()
         return Server(self, instance.superuser_dsn, instance)
 
-    def cluster(self, settings: Mapping[str, str] | None = None) -> embedded.Cluster:
+    def cluster(
+        self, settings: Mapping[str, str] | None = None, directory: Path | None = None, wal_segment: int = 16
+    ) -> embedded.Cluster:
         """A cluster of the installed programs, or of the wheel's where none were named."""
         programs = Path(self.programs) if self.programs else None
-        return embedded.Cluster.create(settings=settings, bin_directory=programs)
+        return embedded.Cluster.create(directory, settings, programs, wal_segment)
 
 
 class Server:

@@ -156,12 +156,14 @@ class Cluster:
         directory: Path | None = None,
         settings: Mapping[str, str] | None = None,
         bin_directory: Path | None = None,
+        wal_segment: int = 16,
     ) -> Cluster:
         """Makes a cluster and starts its server; takes about half a second.
 
         ``directory`` is to be empty or absent, and stays after :meth:`close`. Without it the cluster lives in
         a temporary one, in memory where there is plenty, and goes with it. ``settings`` are added to SETTINGS.
-        ``bin_directory`` is that of an installed PostgreSQL, to be used instead of the wheel's.
+        ``bin_directory`` is that of an installed PostgreSQL, to be used instead of the wheel's. ``wal_segment``
+        is the size of a segment of the WAL, in MB.
 
         As root, which the server refuses to run as, it runs as ``nobody``; a ``directory`` then has to be
         one that everybody can reach. Raises EmbeddedUnavailable or ClusterError.
@@ -186,7 +188,7 @@ class Cluster:
             raise
         try:
             quick = {} if bin_directory else _QUICK_LOGIN
-            cluster._initialize({**SETTINGS, **quick, **(settings or {})}, quick)
+            cluster._initialize({**SETTINGS, **quick, **(settings or {})}, quick, wal_segment)
             for attempt in range(1, _PORT_ATTEMPTS + 1):
                 cluster.port = _free_port()
                 try:
@@ -302,7 +304,7 @@ class Cluster:
         """Everything the server has written to its log so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
-    def _initialize(self, settings: Mapping[str, str], at_once: Mapping[str, str]) -> None:
+    def _initialize(self, settings: Mapping[str, str], at_once: Mapping[str, str], wal_segment: int) -> None:
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
         if self._user:
@@ -312,6 +314,7 @@ class Cluster:
             initdb = self._run(
                 *("initdb", "-D", str(self.data_directory), "-U", "postgres", f"--pwfile={password_file}"),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"),
+                f"--wal-segsize={wal_segment}",
                 *(f"--set={name}={value}" for name, value in at_once.items()),
                 log=log,
             )

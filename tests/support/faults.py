@@ -23,6 +23,7 @@ from phase_1.plan import BEGIN
 from tests.application.load import VARIANTS
 from tests.plugins.database import OWNER
 from tests.plugins.server import Server
+from tests.support.disk import Disk
 from tests.support.proxy import Proxy, Statement
 
 #: What can strike. The last two stop the runner until the application gets at its tables again.
@@ -53,6 +54,11 @@ CALLS = {
     "fdatasync": ("EIO", "ENOSPC"),
     "unlink": ("EIO",),
     "rename": ("EIO", "ENOSPC"),
+}
+#: What is left of the server's disk until the run has ended, ``delay`` in kB; drawn for itself, since it takes root.
+FILLS = {
+    "full": "the disk is full",
+    "full-wal": "the disk is full, and the segment of the WAL is at its end",
 }
 #: Points of failure, and how many of a hundred are of that kind.
 KINDS = {
@@ -87,6 +93,8 @@ _DOES_SOMETHING = re.compile(r"CREATE|ALTER|DROP|INSERT|REVOKE|GRANT|ANALYZE|UPD
 _AT_SOMETHING = 0.75
 #: The longest that a strike waits while its statement runs, in milliseconds: most are done by then.
 _WHILE = 4.0
+#: The most that is left of a disk that is full, in kB: what a run takes of it.
+_LEFT = 400.0
 #: How many statements a failure is dealt with in, at the most: where the next fault strikes every other time.
 _AFTERMATH = 8
 #: How long a backend may take to end, in seconds: far longer than it ever does.
@@ -98,7 +106,10 @@ LONGEST_FREEZE = 3.0 + 2.0
 
 @dataclass(frozen=True)
 class Fault:
-    """``number`` counts the statements of the runs, each fault's from the one before it; ``delay`` is in ms."""
+    """``number`` counts the statements of the runs, each fault's from the one before it; ``delay`` is in ms.
+
+    Of a disk that is full it is what is left, in kB.
+    """
 
     strike: str
     number: int
@@ -113,8 +124,8 @@ class Fault:
         """The fault that is written so. Raises ValueError."""
         strike, _, rest = text.partition("@")
         number, moment, *delay = rest.split(":")
-        if strike != CALL and (strike not in STRIKES or moment not in MOMENTS):
-            raise ValueError(f"{text}: write it as one of {', '.join(STRIKES)}, as in cut@17:before")
+        if strike != CALL and (strike not in (*STRIKES, *FILLS) or moment not in MOMENTS):
+            raise ValueError(f"{text}: write it as one of {', '.join((*STRIKES, *FILLS))}, as in cut@17:before")
         return cls(strike, int(number), moment, float(delay[0]) if delay else 0.0)
 
 
@@ -162,11 +173,6 @@ class Point:
     def arguments(self) -> tuple[str, ...]:
         """Of the command line of the run."""
         return (*OPERATIONS[self.operation], *MODES[self.mode])
-
-    @property
-    def of_a_pair(self) -> bool:
-        """Whether the server has to have a standby."""
-        return any(fault.strike == "failover" for fault in self.faults)
 
     @property
     def of_a_program(self) -> bool:
@@ -223,6 +229,8 @@ def _fault(drawn: random.Random, strike: str, statements: Sequence[str]) -> Faul
     numbers = range(1, len(statements) + 1)
     if drawn.random() < _AT_SOMETHING:
         numbers = [number for number in numbers if _DOES_SOMETHING.match(statements[number - 1])]  # type: ignore[assignment]
+    if strike in FILLS:
+        return Fault(strike, drawn.choice(numbers), "before", round(drawn.uniform(0, _LEFT)))
     # What is idle is not cancelled.
     moment = "while" if strike == "cancel" else drawn.choice(MOMENTS)
     return Fault(
@@ -256,6 +264,8 @@ class Saboteur:
         self._tracer: subprocess.Popen[str] | None = None
         #: Where strace writes down the system calls of the working session, if it is to.
         self.calls: Path | None = None
+        #: What the server has its data on, where that can be filled.
+        self.disk: Disk | None = None
         proxy.before(self._before)
         proxy.after(self._after)
 
@@ -343,6 +353,11 @@ class Saboteur:
             with self._restarting:
                 self._server.kill()
                 self._server.restart()
+        elif fault.strike in FILLS:
+            assert self.disk is not None
+            self._keep_from_making_space(ends=fault.strike == "full-wal")
+            self.disk.fill(int(fault.delay) * 1024)
+            return None
         elif fault.strike in ("terminate", "cancel"):
             self._signal(fault, self._proxy.pid(statement.connection))
             return None
@@ -356,6 +371,20 @@ class Saboteur:
                 return None
             self.process.send_signal(signal.SIGHUP if fault.strike == "hangup" else signal.SIGKILL)
         return "cut"
+
+    def _keep_from_making_space(self, *, ends: bool) -> None:
+        """Has the server remove now what it would remove while the disk is full.
+
+        With ``ends`` it is left without a segment of the WAL that it could go on in.
+        """
+        spare = "SELECT FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' AND name > pg_walfile_name(%s::pg_lsn)"
+        with self._server.connect(application_name="suite") as connection:
+            connection.execute("CHECKPOINT")
+            while ends:
+                [(position,)] = connection.execute("SELECT pg_switch_wal()")
+                if not connection.execute(spare.encode(), [position]).fetchall():
+                    return
+                connection.execute("SELECT txid_current()")  # what has written nothing is not ended
 
     def _signal(self, fault: Fault, pid: int) -> None:
         function = "pg_cancel_backend" if fault.strike == "cancel" else "pg_terminate_backend"

@@ -8,11 +8,11 @@ from itertools import groupby
 
 import pytest
 
-from phase_1.problems import DONE
-from tests.application import load
-from tests.plugins.database import Templates
+from phase_1.apply import Sessions, run
+from phase_1.options import parse
+from tests.plugins.database import Database, Templates
 from tests.support.benchmark import Figures
-from tests.support.runner import run
+from tests.support.steps import Waits, plan_of
 from tests.support.workload import Workload
 
 pytestmark = pytest.mark.benchmark
@@ -21,25 +21,26 @@ _AROUND = 2.0  # seconds before and after
 _MOMENT = 0.1  # seconds for each point of the picture
 
 
+@pytest.mark.parametrize("loaded", [1], indirect=True, ids=["sales=N"])
 def test_latency_of_the_application_is_seen_beside_the_online_mode(
-    templates: Templates, figures: Figures, pytestconfig: pytest.Config
+    loaded: Database, templates: Templates, figures: Figures
 ) -> None:
-    """No statement fails while the online mode is at work, and how long each has waited is shown.
+    """No statement fails while the online mode is at work, and how long each has waited is shown, and for which step.
 
     How slow the minute will be for customers is asked before it is allowed.
     """
-    database = templates.clone("founding-empty")
-    with database.connect() as connection:
-        load.load(connection, "founding", sales=pytestconfig.option.sales, vacuum=True)
-    with Workload(database) as application:
+    database = templates.copy(loaded)
+    sessions, arguments = Sessions(database.owner_dsn), ["--online"]
+    with Workload(database) as application, Waits(database, lambda: application.now) as waits:
         time.sleep(_AROUND)
         began = application.now
-        done = run("--dsn", database.owner_dsn, "--force", "--online")
+        run(plan_of(sessions, arguments), sessions, parse(arguments), waits)
         ended = application.now
         time.sleep(_AROUND)
-    assert done.status == DONE, done.err
+    sessions.close()
     assert application.failures == {}
     phases = {"before": (0.0, began), "during the migration": (began, ended), "after": (ended, float("inf"))}
+    before: dict[str, float] = {}
     answers = sorted(application.answers, key=lambda each: each.due)
     for phase, (first, last) in phases.items():
         own = [each for each in answers if first <= each.due < last]
@@ -50,9 +51,19 @@ def test_latency_of_the_application_is_seen_beside_the_online_mode(
             )
         latencies = [1000 * each.latency for each in own]
         quantiles = statistics.quantiles(latencies, n=100)
+        seconds = own[-1].due - own[0].due
+        taken = {
+            "statements/s": (len(own) - 1) / seconds, "ms at p50": quantiles[49], "ms at p99": quantiles[98],
+            "ms at most": max(latencies),
+        }  # fmt: skip
+        before = before or taken
+        figures.row("latency summary", phase=phase, statements=len(own), **{
+            name: f"{value:,.1f} ({value / before[name]:.1f}×)" for name, value in taken.items()
+        })  # fmt: skip
+    for second, step in waits.began:
+        figures.row("latency steps", step=step, second=round(second, 3))
+    for step, waited in waits.waited.items():
         figures.row(
-            "latency summary", phase=phase, statements=len(own),
-            **{"ms at p50": round(quantiles[49], 1), "ms at p99": round(quantiles[98], 1),
-               "ms at most": round(max(latencies), 1)},
-        )  # fmt: skip
+            "latency waits", step=step, statements=len(waited), **{"ms at most": round(1000 * max(waited.values()), 1)}
+        )
     database.drop()

@@ -17,13 +17,12 @@ import psycopg
 import pytest
 
 from phase_1.apply import Sessions, Watch, run
-from phase_1.found import begin_reading, inspect
 from phase_1.inventory import DEFAULT_ORGANIZATION, NEW_TABLES, TABLES
 from phase_1.options import parse
-from phase_1.plan import Plan, Scripts, Step, migration
-from tests.application import load
+from phase_1.plan import Step
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.benchmark import Figures, median
+from tests.support.steps import plan_of, position
 from tests.support.watchdog import REPOSITORY
 
 pytestmark = pytest.mark.benchmark
@@ -65,13 +64,13 @@ class _Meter(Watch):
 
     def step(self, step: Step, number: int, count: int) -> None:
         self.finished()
-        self._step, self._since = step, (time.perf_counter(), _position(self._control))
+        self._step, self._since = step, (time.perf_counter(), position(self._control))
 
     def finished(self) -> None:
         if self._step is not None:
             name = self._step.section.name
             self.seconds[name] += time.perf_counter() - self._since[0]
-            self.wal[name] += _position(self._control) - self._since[1]
+            self.wal[name] += position(self._control) - self._since[1]
             self._step = None
 
 
@@ -87,24 +86,6 @@ class _Taken:
     locked: float
     columns_ms: float = 0.0
     columns_wal: int = 0
-
-
-def _position(connection: psycopg.Connection[Any]) -> int:
-    [(position,)] = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-    return int(position)
-
-
-@pytest.fixture(scope="module", params=[100, 10, 1], ids=["sales=N/100", "sales=N/10", "sales=N"])
-def loaded(
-    templates: Templates, figures: Figures, pytestconfig: pytest.Config, request: pytest.FixtureRequest
-) -> Iterator[Database]:
-    """A founding database with ``--sales`` sales, or a part of them; it is only copied."""
-    database = templates.clone("founding-empty")
-    with database.connect() as connection:
-        load.load(connection, "founding", sales=pytestconfig.option.sales // request.param, vacuum=True)
-        connection.execute("CHECKPOINT")
-    yield database
-    database.drop()
 
 
 def test_migration_costs_little_more_than_its_indexes(
@@ -238,22 +219,14 @@ def _longest_hold(database: Database) -> Iterator[list[float]]:
         thread.join()
 
 
-def _plan(sessions: Sessions, arguments: list[str]) -> Plan:
-    options = parse(arguments)
-    begin_reading(sessions.control, options.lock_timeout)
-    plan = migration(sessions.control, inspect(sessions.control, options), Scripts())
-    sessions.control.execute("ROLLBACK")
-    return plan
-
-
 def _ours(database: Database, taken: _Taken, arguments: list[str]) -> None:
     sessions = Sessions(database.owner_dsn)
-    plan = _plan(sessions, arguments)
+    plan = plan_of(sessions, arguments)
     with database.connect(application_name="suite") as control:
         meter = _Meter(control)
-        before, began = _position(control), time.perf_counter()
+        before, began = position(control), time.perf_counter()
         run(plan, sessions, parse(arguments), meter)
-        taken.seconds, taken.wal = time.perf_counter() - began, _position(control) - before
+        taken.seconds, taken.wal = time.perf_counter() - began, position(control) - before
     sessions.close()
     taken.columns_ms = 1000 * sum(meter.seconds[name] for name in _COLUMNS)
     taken.columns_wal = sum(meter.wal[name] for name in _COLUMNS)
@@ -262,29 +235,29 @@ def _ours(database: Database, taken: _Taken, arguments: list[str]) -> None:
 def _limit(database: Database, taken: _Taken) -> None:
     """The index builds and validations alone, in a transaction of their own."""
     sessions = Sessions(database.owner_dsn)
-    plan = _plan(sessions, [])
+    plan = plan_of(sessions, [])
     sessions.close()
     with database.connect(OWNER, autocommit=False) as connection:
         for step in plan.steps:
             if step.section.name in _NEEDED:
                 for statement in step.statements:
                     connection.execute(statement.encode())
-        before, began = _position(connection), time.perf_counter()
+        before, began = position(connection), time.perf_counter()
         for step in plan.steps:
             if step.section.name in _BARE:
                 for statement in step.statements:
                     connection.execute(statement.encode())
-        taken.seconds, taken.wal = time.perf_counter() - began, _position(connection) - before
+        taken.seconds, taken.wal = time.perf_counter() - began, position(connection) - before
         connection.commit()
 
 
 def _usual(database: Database, taken: _Taken) -> None:
     """A nullable column with its foreign key, an UPDATE, SET NOT NULL and plain indexes, in one transaction."""
     sessions = Sessions(database.owner_dsn)
-    indexes = [step.statements[0] for step in _plan(sessions, []).steps if step.section.name == "create_index"]
+    indexes = [step.statements[0] for step in plan_of(sessions, []).steps if step.section.name == "create_index"]
     sessions.close()
     with database.connect(OWNER, autocommit=False) as connection:
-        before, began = _position(connection), time.perf_counter()
+        before, began = position(connection), time.perf_counter()
         connection.execute(
             "CREATE TABLE public.organizations ("
             " id uuid PRIMARY KEY, name text NOT NULL UNIQUE, slug text NOT NULL UNIQUE);"
@@ -296,17 +269,17 @@ def _usual(database: Database, taken: _Taken) -> None:
         column = "ADD COLUMN client_id uuid REFERENCES public.organizations (id)"
         for table in TABLES:
             connection.execute(f"ALTER TABLE public.{table.name} {column}".encode())
-        began_columns, written = time.perf_counter(), _position(connection)
+        began_columns, written = time.perf_counter(), position(connection)
         for table in TABLES:
             connection.execute(f"UPDATE public.{table.name} SET client_id = '{DEFAULT_ORGANIZATION}'".encode())
             connection.execute(f"ALTER TABLE public.{table.name} ALTER COLUMN client_id SET NOT NULL".encode())
         taken.columns_ms = 1000 * (time.perf_counter() - began_columns)
-        taken.columns_wal = _position(connection) - written
+        taken.columns_wal = position(connection) - written
         connection.execute("INSERT INTO public.user_organizations SELECT id, client_id FROM public.users")
         for statement in indexes:
             connection.execute(statement.encode())
         connection.commit()
-        taken.seconds, taken.wal = time.perf_counter() - began, _position(connection) - before
+        taken.seconds, taken.wal = time.perf_counter() - began, position(connection) - before
 
 
 @pytest.mark.parametrize("mode", ["transactional", "online, 2 jobs"])

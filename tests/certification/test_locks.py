@@ -14,29 +14,15 @@ import pytest
 
 from migrate import _look as look
 from phase_1.apply import Sessions
-from phase_1.inventory import NEW_TABLES, TABLES
 from phase_1.options import parse
 from phase_1.plan import BEGIN, Plan, Transaction
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
+from tests.support.locks import MODES, WITH_PARTITIONS, held
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Locks = dict[str, str]
 
-NAMES = [*(table.name for table in TABLES), *NEW_TABLES]
-#: A table with its partitions.
-_NAMES = rf"^({'|'.join(NAMES)})(_default|_\d+)?$"
-#: From the weakest to the strongest, as PostgreSQL's manual lists them.
-MODES = (
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
 #: A reference looks up its row with this one, which stops nobody who does not drop the table.
 _HARMLESS = MODES.index("ROW SHARE")
 #: How long a session may take to get as far as to wait, in seconds: far longer than it ever does.
@@ -128,7 +114,7 @@ def _run(
     for statement in transaction.statements:
         if statement.sql == "COMMIT;":
             # As another session sees them: by name, what is new is not there yet, and what is dropped still is.
-            locks = _held(looking, session.info.backend_pid)
+            locks = held(looking, session.info.backend_pid)
             read = {name: count - before.get(name, 0) for name, count in _read(session).items()}
         if transaction.concurrent and "CONCURRENTLY" in statement.sql:
             table = str(transaction.steps[0].values["table"])
@@ -136,7 +122,7 @@ def _run(
                 worker = threading.Thread(target=session.execute, args=[statement.sql.encode()])
                 worker.start()
                 _wait_until_waiting(looking, session.info.backend_pid)
-                locks = _held(looking, session.info.backend_pid)
+                locks = held(looking, session.info.backend_pid)
                 release()
                 worker.join(_PATIENCE)
         else:
@@ -161,26 +147,13 @@ def _wait_until_waiting(looking: Connection, pid: int) -> None:
         assert time.monotonic() < deadline, "CONCURRENTLY does not wait"
 
 
-def _held(connection: Connection, pid: int) -> Locks:
-    """The strongest lock on each table that another session holds."""
-    found: Locks = {}
-    for name, mode in connection.execute(
-        "SELECT (regexp_match(c.relname, %s))[1], l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
-        " WHERE l.pid = %s AND l.granted AND c.relname ~ %s",
-        [_NAMES, pid, _NAMES],
-    ):
-        words = re.sub(r"(?<!^)(?=[A-Z])", " ", mode.removesuffix("Lock")).upper()
-        found[name] = max(found.get(name, MODES[0]), words, key=MODES.index)
-    return found
-
-
 def _read(connection: Connection) -> dict[str, int]:
     """For each table the rows that this session has read so far, and has not told the statistics."""
     return dict(
         connection.execute(
             "SELECT (regexp_match(relname, %s))[1], sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint"
             " FROM pg_stat_xact_user_tables WHERE schemaname = 'public' AND relname ~ %s GROUP BY 1",
-            [_NAMES, _NAMES],
+            [WITH_PARTITIONS, WITH_PARTITIONS],
         ).fetchall()
     )
 

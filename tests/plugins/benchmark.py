@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.database import Templates
+from tests.application import load
+from tests.plugins.database import Database, Templates
 from tests.plugins.server import SERVER_FACTS, Server
 from tests.support import benchmark_page
-from tests.support.benchmark import BenchmarkError, Document, Figures, differences, document, load, worse, write
+from tests.support.benchmark import BenchmarkError, Document, Figures, differences, document, earlier, worse, write
 from tests.support.clients import Clients
 
 _FIGURES = pytest.StashKey[Figures]()
@@ -46,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given = config.option.compare_with
     if given is not None:
         try:
-            config.stash[_BEFORE] = load(config.invocation_params.dir / given, config.option.sales)
+            config.stash[_BEFORE] = earlier(config.invocation_params.dir / given, config.option.sales)
         except BenchmarkError as error:
             raise pytest.UsageError(f"--compare-with: {error}") from error
     if config.option.sales < 1000:
@@ -73,6 +74,19 @@ def figures(pytestconfig: pytest.Config, server: Server) -> Figures:
             )
         }
     return pytestconfig.stash[_FIGURES]
+
+
+@pytest.fixture(scope="session", params=[100, 10, 1], ids=["sales=N/100", "sales=N/10", "sales=N"])
+def loaded(
+    templates: Templates, figures: Figures, pytestconfig: pytest.Config, request: pytest.FixtureRequest
+) -> Iterator[Database]:
+    """A founding database with ``--sales`` sales, or a part of them; it is only copied."""
+    database = templates.clone("founding-empty")
+    with database.connect() as connection:
+        load.load(connection, "founding", sales=pytestconfig.option.sales // request.param, vacuum=True)
+        connection.execute("CHECKPOINT")
+    yield database
+    database.drop()
 
 
 @pytest.fixture(scope="module")

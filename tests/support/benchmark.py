@@ -87,7 +87,7 @@ def document(figures: Figures, provenance: Row) -> Document:
     }
 
 
-def load(path: Path, sales: int) -> Document:
+def earlier(path: Path, sales: int) -> Document:
     """The earlier run to compare with.
 
     Raises BenchmarkError where there is none, or it was of another scale: no figure of it would mean the same.

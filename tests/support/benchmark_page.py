@@ -56,7 +56,7 @@ def render(found: Mapping[str, Any]) -> str:
                 _bars(tables.get("indexes", []), "index", "bytes a row", "Size, bytes a row"),
                 _bars(tables.get("indexes", []), "index", "WAL a row", "WAL, bytes an inserted row"),
             ],
-            "latency": [_latency(tables.get("latency", []))],
+            "latency": [_latency(tables.get("latency", []), tables.get("latency steps", []))],
         }
         queries = list(_queries(tables.get("queries", [])))
     return environment.get_template("benchmark.html.j2").render(
@@ -64,6 +64,7 @@ def render(found: Mapping[str, Any]) -> str:
         style=Markup(style),  # noqa: S704 - our own file
         plots=plots,
         queries=queries,
+        steps=list(_steps(tables.get("steps", []))),
         sentences=list(_sentences(tables)),
     )
 
@@ -98,6 +99,17 @@ def _sentences(tables: Mapping[str, Sequence[Row]]) -> Iterable[str]:
     once = [row for row in tables.get("functions", []) if "once a statement" in row["what"]]
     if once:
         yield "A function costs " + ", ".join(f"{row['times']} times ({row['what']})" for row in once) + "."
+
+
+def _steps(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
+    """For each step of a run its strongest lock, and what it held and wrote at each size, side by side."""
+    for run, step in dict.fromkeys((row["run"], row["step"]) for row in rows):
+        own = [row for row in rows if (row["run"], row["step"]) == (run, step)]
+        # At the smaller sizes what is built CONCURRENTLY is done between two looks.
+        made = {"run": run, "step": step, "times": own[0]["times"], "lock on a tenant table": own[-1]["lock"]}
+        for what in ("held at most, ms", "WAL, kB"):
+            made |= {f"{what}: {row['sales']:,}": row[what] for row in own}
+        yield made
 
 
 def _queries(rows: Sequence[Row]) -> Iterable[dict[str, Any]]:
@@ -175,12 +187,12 @@ def _bars(rows: Sequence[Row], name: str, value: str, title: str) -> Markup:
     return _svg(figure, title)
 
 
-def _latency(rows: Sequence[Row]) -> Markup:
-    """The slowest statement of each moment, while the online mode is at work and around it."""
+def _latency(rows: Sequence[Row], steps: Sequence[Row]) -> Markup:
+    """The slowest statement of each moment, while the online mode is at work and around it, and where steps begin."""
     if not rows:
         return Markup("")
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes, lanes = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     for number, phase in enumerate(dict.fromkeys(row["phase"] for row in rows)):
         own = [row for row in rows if row["phase"] == phase]
         axes.plot(
@@ -188,10 +200,15 @@ def _latency(rows: Sequence[Row]) -> Markup:
             color=_COLOURS[number], marker=_MARKS[number], markersize=4,
         )  # fmt: skip
     axes.set_yscale("log")
-    axes.set_title("Slowest statement in each tenth of a second, ms", loc="left", fontsize=10)
-    axes.set_xlabel("seconds")
+    axes.set_title(
+        "Slowest statement in each tenth of a second, ms; below, where each step begins", loc="left", fontsize=10
+    )
     axes.grid(True, axis="y")
     axes.legend(fontsize=9)
+    lanes.scatter([row["second"] for row in steps], [row["step"] for row in steps], color=_COLOURS[0], marker="|")
+    lanes.invert_yaxis()
+    lanes.tick_params(axis="y", labelsize=7, length=0)
+    lanes.set_xlabel("seconds")
     return _svg(figure, "latency of the application's statements during an online migration")
 
 

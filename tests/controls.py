@@ -380,6 +380,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             Change(SCHEMA, "ELSE u.client_id = o.id\n", "ELSE TRUE\n"),
         ),
         (
+            "a member of one organization has access to another",
+            r"test_user_belongs: validate_client_access: client among memberships.*?\{'cord': True\} !=",
+            Change(SCHEMA, "AND m.organization_id = o.id AND m.is_active)\n", "AND m.is_active)\n"),
+        ),
+        (
             "an organization that is not active gives access",
             r"test_user_belongs: validate_client_access: client inactive.*?\{'acme': True\} !=",
             Change(
@@ -926,6 +931,16 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a policy is left behind",
             r"test_schema_is_as_before: policy phase_1_client_pinned_update on table public.\w+ depends on",
             Change(ROLLBACK, 'DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";\n', ""),
+        ),
+        (
+            "a column comes back in another place",
+            "test_schema_is_as_before: table public.email_logs: column subject: position [^'\n]*",
+            Change(
+                ROLLBACK,
+                "DROP TABLE public.organizations;",
+                "DROP TABLE public.organizations;\nALTER TABLE public.email_logs ADD moved text, DROP subject;"
+                "\nALTER TABLE public.email_logs RENAME moved TO subject;",
+            ),
         ),
         (
             "a trigger is left behind",

@@ -1031,7 +1031,8 @@ def test_pins_are_asked_for_unless_a_policy_of_that_table_looks_at_its_client(ex
         for suffix in ("", "_update", "_delete"):
             superuser.execute(f"DROP POLICY phase_1_client_pinned{suffix} ON public.sellout_entries2".encode())
     found = run("--dsn", exposed.owner_dsn, "--verify", "--json")
-    assert [each["object"] for each in found.of("writes_are_pinned")] == ["public.sellout_entries2"] * 3
+    named = [each["object"] for each in found.of("writes_are_pinned")]
+    assert named == ["public.sellout_entries2"] * 3, "writes_are_pinned"
     assert found.status == VIOLATIONS
     assert found.of("clients_are_isolated")
     attack = _insert("sellout_entries2", "new", client_id=ACME)

@@ -117,8 +117,9 @@ def test_organizations_has_the_promised_shape(migrated: Database) -> None:
     Otherwise the code of the later phases, written against that document, fails on this database.
     """
     found = fingerprint(migrated.connect())
-    assert columns(found, "organizations") == ORGANIZATIONS
-    assert constraints(found, "organizations") == ["PRIMARY KEY (id)", "UNIQUE (name)", "UNIQUE (slug)"]
+    assert columns(found, "organizations") == ORGANIZATIONS, "organizations"
+    keys = ["PRIMARY KEY (id)", "UNIQUE (name)", "UNIQUE (slug)"]
+    assert constraints(found, "organizations") == keys, "organizations"
     assert found["table public.organizations"]["owner"] == "app_owner"
     assert migrated.query("SELECT id::text, name, slug, settings, is_active FROM public.organizations") == [
         (DEFAULT, "Default Organization", "default-org", {}, True)
@@ -132,13 +133,13 @@ def test_memberships_have_the_promised_shape(migrated: Database) -> None:
     Otherwise a user is twice a member, or a member of something that does not exist.
     """
     found = fingerprint(migrated.connect())
-    assert columns(found, "user_organizations") == USER_ORGANIZATIONS
+    assert columns(found, "user_organizations") == USER_ORGANIZATIONS, "user_organizations"
     assert constraints(found, "user_organizations") == [
         "FOREIGN KEY (organization_id) REFERENCES public.organizations(id)",
         "FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE",
         "PRIMARY KEY (id)",
         "UNIQUE (user_id, organization_id)",
-    ]
+    ], "user_organizations"
     assert found["table public.user_organizations"]["owner"] == "app_owner"
 
 
@@ -173,10 +174,10 @@ def test_migration_log_has_the_promised_shape(migrated: Database) -> None:
     Otherwise what happened to a database cannot be read from it in the promised way.
     """
     found = fingerprint(migrated.connect())
-    assert columns(found, "migration_log") == MIGRATION_LOG
+    assert columns(found, "migration_log") == MIGRATION_LOG, "migration_log"
     assert found["table public.migration_log: column id"]["identity"] == "a"
     kinds = [definition.partition("(")[0] for definition in constraints(found, "migration_log")]
-    assert kinds == ["CHECK ", "PRIMARY KEY "]
+    assert kinds == ["CHECK ", "PRIMARY KEY "], "migration_log"
     connection = migrated.connect("app_owner")
     insert = "INSERT INTO public.migration_log (phase, operation, status) VALUES ('x', 'x', %s)"
     for status in ("started", "completed", "failed", "skipped"):
@@ -257,7 +258,7 @@ def test_client_id_is_required_defaulted_and_tied(migrated: Database, table: str
     assert key == {
         "definition": "FOREIGN KEY (client_id) REFERENCES public.organizations(id) ON DELETE RESTRICT",
         "validated": True,
-    }
+    }, f"{table}_client_id_fkey"
     ((rows, of_the_default),) = migrated.query(
         f"SELECT count(*), count(*) FILTER (WHERE client_id = '{DEFAULT}') FROM public.{table}"
     )
@@ -298,7 +299,7 @@ def test_every_user_is_an_active_member_of_the_default_organization(migrated: Da
         "SELECT m.organization_id::text, m.role, m.is_active, m.created_at IS NOT NULL AND m.updated_at IS NOT NULL,"
         " count(*), count(DISTINCT u.id) FROM public.user_organizations AS m"
         " JOIN public.users AS u ON u.id = m.user_id GROUP BY 1, 2, 3, 4"
-    ) == [(DEFAULT, "member", True, True, users, users)]
+    ) == [(DEFAULT, "member", True, True, users, users)], "user_organizations"
     assert migrated.query("SELECT count(*) FROM public.user_organizations") == [(users,)]
 
 
@@ -328,7 +329,7 @@ def test_user_who_signs_up_while_the_run_waits_for_its_locks_is_a_member(isolati
     other.join()
     assert done.status == 0, done.out + done.err
     without = "SELECT email FROM public.users WHERE id NOT IN (SELECT user_id FROM public.user_organizations)"
-    assert database.query(without) == []
+    assert database.query(without) == [], "users without a membership"
     database.drop()
 
 
@@ -351,7 +352,8 @@ def test_every_promised_index_is_there_and_valid(migrated: Database) -> None:
         name: each for name, each in found.items() if name.startswith("index ") and "client_id" in each["definition"]
     }
     assert {name: each["definition"] for name, each in ours.items()} == expected
-    assert [name for name, each in ours.items() if not (each["valid"] and each["ready"] and each["live"])] == []
+    unusable = [name for name, each in ours.items() if not (each["valid"] and each["ready"] and each["live"])]
+    assert unusable == [], "indexes that are not valid"
     assert found["index public.user_organizations_organization_id_idx"]["valid"]
 
 
@@ -374,7 +376,7 @@ def test_every_foreign_key_of_phase_1_has_an_index(migrated: Database) -> None:
             "user_organizations_user_id_fkey",
         ]
     )
-    assert [name for name, has_index in keys if not has_index] == []
+    assert [name for name, has_index in keys if not has_index] == [], "foreign keys without an index"
 
 
 @pytest.mark.claim("statistics-present")
@@ -390,7 +392,7 @@ def test_planner_knows_how_many_rows_a_client_has(migrated: Database, evidence: 
         "rows of the default organization: expected by the planner, and there",
         {table: [estimates[table], counts[table]] for table in TABLES},
     )
-    assert estimates == pytest.approx(counts, rel=0.1)
+    assert estimates == pytest.approx(counts, rel=0.1), "rows that the planner expects"
     # The test can fail: without the statistics the planner takes the column for one of many values.
     connection.execute(
         "DELETE FROM pg_statistic AS s USING pg_attribute AS a"

@@ -179,10 +179,10 @@ def test_user_belongs_and_has_access_by_active_memberships(world: Database, vari
     with world.connect() as superuser:
         _build(superuser, variant, case)
     service = _service(world)
-    assert _organization_of(service, USER) == (case.belongs_to and NAMES[case.belongs_to])
-    assert {name: _may_see(service, USER, organization) for name, organization in NAMES.items()} == {
-        name: name in case.may_see for name in NAMES
-    }
+    organization = case.belongs_to and NAMES[case.belongs_to]
+    assert _organization_of(service, USER) == organization, f"get_user_organization_id: {case.fact}"
+    may_see = {name: _may_see(service, USER, client) for name, client in NAMES.items()}
+    assert may_see == {name: name in case.may_see for name in NAMES}, f"validate_client_access: {case.fact}"
 
 
 @pytest.mark.claim("organization-of-user", "client-access")
@@ -205,7 +205,8 @@ def test_functions_deny_what_nobody_knows(world: Database, variant: str) -> None
         (None, None),
         (ACME, USER),
     ]
-    assert {pair: _may_see(service, *pair) for pair in denied} == dict.fromkeys(denied, False)
+    access = {pair: _may_see(service, *pair) for pair in denied}
+    assert access == dict.fromkeys(denied, False), "validate_client_access"
     named = service.execute(
         "SELECT public.get_user_organization_id(user_id => %s),"
         " public.validate_client_access(user_id => %s, client_id => %s)",
@@ -414,7 +415,8 @@ def test_integrity_counts_the_rows_whose_client_is_wrong(migrated: Database, var
     with migrated.connect() as superuser:
         _add_organizations(superuser)
         superuser.execute(change.statements.encode())
-    assert _integrity(migrated.connect("app_owner")) == _expected(change)
+    what = f"validate_client_data_integrity: {change.fact}"
+    assert _integrity(migrated.connect("app_owner")) == _expected(change), what
     if variant == "deployed":  # in the other one there is no back end that may read the tables
         assert _integrity(_service(migrated)) == _expected(change), "the answer depends on who asks"
 

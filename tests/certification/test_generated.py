@@ -128,7 +128,7 @@ def _goes_there_and_back(bench: Bench, drawn: Sequence[Row]) -> None:
             assert generated.contents(connection, bench.columns) == given_clients
             members = connection.execute("SELECT user_id FROM public.user_organizations WHERE is_active ORDER BY 1")
             users = connection.execute("SELECT id FROM public.users ORDER BY 1")
-            assert members.fetchall() == users.fetchall()
+            assert members.fetchall() == users.fetchall(), "user_organizations"
             integrity = connection.execute("SELECT public.validate_client_data_integrity() ->> 'status'").fetchall()
             assert integrity == [("passed",)]
             connection.execute(bench.back.encode())

@@ -84,7 +84,7 @@ def test_query_is_served_by_the_index_that_it_names(large_migrated: Database, ev
             assert query is not None, section.name
             plan = explain(connection, query, analyze=True)["Plan"]
             index = section.header("index")
-            assert _is_served(plan, index), f"{section.name}: {json.dumps(plan, indent=1)}"
+            assert _is_served(plan, index), f"{section.name} is not served by {index}: {json.dumps(plan, indent=1)}"
             pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
             rows = _rows_read(plan)
             assert pages <= rows * _PAGES_A_ROW + _PAGES_OF_THE_WAY, (section.name, pages, rows)
@@ -145,7 +145,7 @@ def test_query_asks_for_the_client_and_for_what_its_sample_finds(section: Sectio
     sampled = re.match(r"SELECT (.+?) FROM", section.header("sample") or "SELECT client_id FROM")
     assert sampled
     for column in {"client_id", *sampled[1].split(", ")}:
-        assert f"{column} = :'{column}'" in section.statements[0]
+        assert f"{column} = :'{column}'" in section.statements[0], section.name
 
 
 @pytest.mark.claim("baseline-recorded")
@@ -158,6 +158,7 @@ def test_checks_and_baseline_are_in_the_log_after_the_migration(migrated: Databa
         "SELECT status, details FROM public.migration_log WHERE operation = 'verify' ORDER BY id DESC LIMIT 1"
     )
     assert status == "completed"
+    assert {"integrity", "baseline"} - details.keys() == set(), "missing in the entry of verify"
     assert details["integrity"]["status"] == "passed"
     assert {each["query"] for each in details["baseline"]} == {each.name for each in read("phase_1_queries.sql")}
     assert all(each["milliseconds"] >= 0 and each["buffers"] > 0 for each in details["baseline"])

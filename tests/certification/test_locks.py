@@ -81,7 +81,7 @@ def test_online_step_takes_the_locks_of_its_header_and_reads_no_table_that_it_ke
                     "step": step.label, "locks": locks, "ms": round(1000 * seconds, 1), "WAL": _wal(looking) - before,
                 })  # fmt: skip
             for name in (name for name, mode in locks.items() if mode == "ACCESS EXCLUSIVE"):
-                assert read.get(name, 0) == 0, (transaction.steps, name)
+                assert read.get(name, 0) == 0, ([step.label for step in transaction.steps], name)
     assert len(shown) >= len({step.label for step in plan.steps}) > 30
     evidence("the steps, their locks, and what they cost", shown)
 

@@ -364,7 +364,7 @@ class Life(RuleBasedStateMachine):
             found = self.owner.execute("SELECT id::text, slug, is_active FROM public.organizations").fetchall()
             assert {id_: Organization(slug, active) for id_, slug, active in found} == self.model.organizations
         if self._there("user_organizations", "create_user_organizations"):
-            assert self._memberships() == self.model.memberships
+            assert self._memberships() == self.model.memberships, "user_organizations"
 
     def _answers_agree(self) -> None:
         if "create_get_user_organization_id" not in self.model.done:

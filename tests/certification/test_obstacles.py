@@ -232,7 +232,7 @@ def test_two_runners_at_the_same_moment_are_one_after_the_other(templates: Templ
         processes = [start("--dsn", database.owner_dsn, "--force", *mode) for _ in range(2)]
         ended = [(process.communicate(timeout=PATIENCE), process.returncode) for process in processes]
         codes = sorted(code for _, code in ended)
-        assert codes in ([DONE, DONE], [DONE, OCCUPIED]), ended
+        assert codes in ([DONE, DONE], [DONE, OCCUPIED]), f"two runners ended with {codes}: {ended}"
         [(completed,)] = database.query(
             f"SELECT count(*) FROM {LOG} WHERE (operation, status) = ('migrate', 'completed')"
         )

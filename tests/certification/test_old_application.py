@@ -134,10 +134,10 @@ def test_known_break_happens_as_written_down(database: Database, breaking: Break
             assert _says(speaker, breaking) == ""
         _migrate(database)
         if breaking.same_session:
-            assert _says(speaker, breaking) == breaking.sqlstate
+            assert _says(speaker, breaking) == breaking.sqlstate, breaking.statement.name
         else:
             with database.connect(breaking.role or OWNER) as later:
-                assert _says(later, breaking) == breaking.sqlstate
+                assert _says(later, breaking) == breaking.sqlstate, breaking.statement.name
 
 
 @pytest.mark.claim("breaking-changes-are-known")

@@ -1492,7 +1492,7 @@ def test_check_finds_its_violation_and_not_the_near_miss(case: Case, stage: str,
         how = "--force" if case.level == ERROR else "--dry-run"
         result = run("--dsn", bench.database.dsn(case.user), *rollback, "--json", how, *case.options)
         found = [Finding(**each) for each in result.of(case.check)]
-        assert found
+        assert found, f"{case.check} finds nothing: {case.title}"
         for finding in found:
             assert re.fullmatch(case.object, finding.object), finding
             assert re.search(case.problem, finding.problem), finding
@@ -1581,14 +1581,16 @@ def test_invalid_index_of_ours_is_dropped_and_built_again(mode: str, templates: 
         assert bench.database.query(valid) == [(False,)]
         [warned] = bench.findings("indexes_of_the_table_are_valid", "preflight", OWNER)
         assert "dropped and built again" in warned.action
-        assert run("--dsn", bench.database.owner_dsn, "--force", *options).status == DONE
-        assert bench.database.query(valid) == [(True,)]
+        ended = run("--dsn", bench.database.owner_dsn, "--force", *options)
+        assert ended.status == DONE, ended.err
+        assert bench.database.query(valid) == [(True,)], name
 
         # The same on a database where Phase 1 is done, after a REINDEX or a DROP that somebody broke off.
         bench.do(f"DROP INDEX public.{name}")
         bench.do(invalid_index(name, "(client_id, user_id)"))
-        assert run("--dsn", bench.database.owner_dsn, "--force", *options).status == DONE
-        assert bench.database.query(valid) == [(True,)]
+        ended = run("--dsn", bench.database.owner_dsn, "--force", *options)
+        assert ended.status == DONE, ended.err
+        assert bench.database.query(valid) == [(True,)], name
 
 
 #: What a table may call its time: the names that are known, and some that need quotes or --column.
@@ -1610,8 +1612,9 @@ def test_time_column_is_found_by_its_known_names_or_by_the_option(
         if name != "created_at":
             bench.do(f'ALTER TABLE public.uploads RENAME created_at TO "{name}"')
         dsn = ("--dsn", bench.database.owner_dsn, *options)
-        assert run(*dsn, "--dry-run", "--json").json["tables"]["uploads"]["time_column"] == name
-        assert run(*dsn, "--force").status == DONE
+        assert run(*dsn, "--dry-run", "--json").json["tables"]["uploads"]["time_column"] == name, "uploads"
+        ended = run(*dsn, "--force")
+        assert ended.status == DONE, ended.err
         columns = bench.database.query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = 'public.idx_uploads_client_created_at'::regclass"
             " ORDER BY attnum"
@@ -1671,6 +1674,11 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         )
         values = "SELECT id, client_id FROM public.email_logs ORDER BY id"
         before: dict[Any, Any] = dict(database.query(values))
+
+        def wrong(expected: dict[Any, Any]) -> int:
+            """How many values are not as expected; all of them would be too many to read."""
+            return len(dict(database.query(values)).items() ^ expected.items())
+
         objects = bench.state()[0]
         dsn = ("--dsn", database.owner_dsn, *options)
 
@@ -1680,10 +1688,11 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         assert run(*dsn, "--force").status == DONE
         [(organization,)] = database.query("SELECT id FROM public.organizations WHERE slug = 'default-org'")
         assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
-        assert dict(database.query(values)) == {key: value or organization for key, value in before.items()}
+        filled = {key: value or organization for key, value in before.items()}
+        assert wrong(filled) == 0, "values of email_logs.client_id after the migration"
 
         assert run(*dsn, "--rollback", "--force").status == DONE
-        assert dict(database.query(values)) == before
+        assert wrong(before) == 0, "values of email_logs.client_id after the rollback"
         left = {name: each for name, each in bench.state()[0].items() if "migration_log" not in name}
         assert left == objects
 
@@ -1726,7 +1735,7 @@ def test_estimate_recommends_online_above_three_seconds_of_locks(templates: Temp
         bench.do("UPDATE pg_class SET reltuples = 4e6 WHERE oid = 'public.sellout_entries2'::regclass")
         cost = run(*dsn, "--json").json["cost"]
         evidence("cost foreseen for 4 million sales", cost)
-        assert 10 < cost["seconds"] < 15
+        assert 10 < cost["seconds"] < 15, cost
         assert "use --online" in run(*dsn).err
         assert "use --online" not in run(*dsn, "--online").err
 
@@ -1778,7 +1787,7 @@ def test_estimate_of_the_disk_is_right_within_a_factor_of_two(templates: Templat
         assert run(*dsn, "--force").status == DONE
         [(taken,)] = bench.database.query("SELECT pg_relation_size('public.idx_products_client_ean')")
         evidence("bytes of the indexes", {"foreseen": foreseen, "taken": taken})
-        assert taken / 2 < foreseen < taken * 2
+        assert taken / 2 < foreseen < taken * 2, "idx_products_client_ean"
 
 
 @pytest.mark.claim("no-superuser-needed")
@@ -1803,8 +1812,9 @@ def test_owner_of_the_tables_migrates_and_goes_back_without_any_other_right(
             )
             assert rights == [(False,)]
             dsn = ("--dsn", bench.database.dsn(role), "--force", *options)
-            assert run(*dsn).status == DONE
-            assert run(*dsn, "--rollback", "--purge-log").status == DONE
+            for arguments in ((), ("--rollback", "--purge-log")):
+                ended = run(*dsn, *arguments)
+                assert ended.status == DONE, ended.err
 
 
 @pytest.mark.claim("preflight-refuses", "no-superuser-needed")

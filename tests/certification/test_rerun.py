@@ -172,7 +172,9 @@ def test_dry_run_is_to_the_byte_what_runs(
         assert through(proxy, database, *direction, *mode).status == 0
         sent = working(proxy.statements())
         for line in taken_out(script, sent).splitlines():
-            assert line == "" or line.startswith(("-- ", "\\set ON_ERROR_STOP on")), line
+            assert line == "" or line.startswith(("-- ", "\\set ON_ERROR_STOP on")), (
+                f"in the dry run, and not sent: {line}"
+            )
         evidence("statements in the dry run, and sent", len(sent))
 
         by_psql(other, script)
@@ -453,7 +455,7 @@ def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
     assert done.status == 1
     [seconds] = waited
     evidence("milliseconds that the application waited, with a lock timeout of 300", round(seconds * 1000))
-    assert seconds < timeout + slack
+    assert seconds < timeout + slack, "the application waited behind the run for users"
 
 
 @pytest.mark.claim("lock-waits-give-way")

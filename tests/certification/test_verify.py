@@ -651,7 +651,7 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
         before = bench.state()
         status, found = findings(*case.options)
         assert bench.state() == before
-        assert found
+        assert found, f"{case.check} finds nothing: {case.title}"
         for finding in found:
             assert re.fullmatch(case.object, finding.object), finding
             assert re.search(case.problem, finding.problem), finding
@@ -692,7 +692,7 @@ def test_default_that_a_later_phase_drops_stays_away(templates: Templates, there
         bench.do("ALTER TABLE public.uploads ALTER client_id DROP DEFAULT")
         before = bench.state()
         again = run("--dsn", owner, "--force")
-        assert (again.status, "Nothing to do" in again.out) == (DONE, True), again.err
+        assert (again.status, "Nothing to do" in again.out) == (DONE, True), again.out + again.err
         verified = run("--dsn", owner, "--verify", "--json")
         assert verified.status == DONE, verified.err
         assert [each["object"] for each in verified.of("default_is_gone")] == ["public.uploads.client_id"]
@@ -709,7 +709,7 @@ def test_verify_before_a_migration_says_what_is_missing(variant: str, templates:
     with workbench(templates, variant) as bench:
         before = bench.state()
         result = run("--dsn", bench.database.owner_dsn, "--verify", "--json")
-        assert result.status == VIOLATIONS
+        assert result.status == VIOLATIONS, "the exit code of --verify"
         assert len(result.of("new_objects_are_there")) == 6
         assert len(result.of("client_id_is_required_and_has_its_default")) == len(TABLES)
         assert bench.state() == before

@@ -75,6 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"sign the certificate with this private key in PEM; in CI it may be in {_KEY_IN_ENVIRONMENT} itself",
     )
     parser.addini("claims", "the list of claims, as module:NAME", default="tests.claims:CLAIMS")
+    parser.addini("controls", "the list of their controls, as module:NAME", default="tests.controls:CONTROLS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
         except CertificateError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_RECORD].subject = subject()
+        config.stash[_RECORD].controlled = {control.claim for control in _listed(config, "controls")}
 
 
 def sign_key(path: str | None) -> Key | None:
@@ -147,8 +149,9 @@ class Record:
         self.problem = ""
         self.misused = ""
         self.not_applicable: dict[str, str] = {}
-        module, _, name = config.getini("claims").partition(":")
-        self.claims: tuple[Claim, ...] = getattr(import_module(module), name)
+        self.controlled: set[str] = set()
+        self.claims: tuple[Claim, ...] = _listed(config, "claims")
+        module = config.getini("claims").partition(":")[0]
         self.known = {claim.id for each in _lists(module) for claim in each} | {claim.id for claim in self.claims}
 
     def expect(self, nodeid: str, claims: list[str], outcome: str | None = None) -> None:
@@ -192,6 +195,12 @@ def _outcome(report: pytest.TestReport) -> str | None:
         applies = not any(name == NOT_APPLICABLE_PROPERTY for name, _ in report.user_properties)
         return SKIPPED if applies else NOT_APPLICABLE
     return PASSED if report.when == "call" else None
+
+
+def _listed(config: pytest.Config, setting: str) -> Any:
+    """The list that a setting names, as module:NAME."""
+    module, _, name = config.getini(setting).partition(":")
+    return getattr(import_module(module), name)
 
 
 def _lists(module: str) -> Iterator[tuple[Claim, ...]]:
@@ -340,6 +349,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         seconds=time.monotonic() - record.started,
         reasons=_reasons(config, record, int(exitstatus)),
         totals=Counter(result.outcome for result in results),
+        controlled=record.controlled,
         not_applicable=record.not_applicable,
         about=config.stash.get(ABOUT, MIGRATION),
     )

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -108,6 +108,15 @@ def _tests(number: int) -> str:
     return "test" if number == 1 else "tests"
 
 
+def uncontrolled(claim: str, controlled: Collection[str], report: Any) -> str:
+    """What the controls say against a claim: that there is none of it, or what is wrong with those that were run."""
+    if claim not in controlled:
+        return "no control shows that its tests can fail"
+    rows = [] if report == NOT_RUN else report["controls"]
+    bad = [row for row in rows if row["claim"] == claim and row["problem"]]
+    return "; ".join(f"control “{row['sabotage']}”: {row['problem']}" for row in bad)
+
+
 def document(
     claims: Iterable[Claim],
     results: Sequence[TestResult],
@@ -116,19 +125,27 @@ def document(
     seconds: float,
     reasons: Sequence[str],
     totals: Mapping[str, int],
+    controlled: Collection[str],
     not_applicable: Mapping[str, str] | None = None,
     about: str = MIGRATION,
 ) -> Document:
     """The certificate of one run. ``reasons`` are what speaks against it beyond the claims.
 
+    ``controlled`` are the claims that have a control; no other claim about the migration is certified.
     ``not_applicable`` says of claims why the run has nothing to do with them; they speak neither for nor against.
     ``about`` is what the claims are about: nobody takes staging's report for a certificate of the migration.
     """
     aside = not_applicable or {}
+    others: Document = dict.fromkeys(_TAKEN_IN, NOT_RUN)
+    if about == MIGRATION:
+        others = {name: taken_in(ROOT / "reports" / f"{name}.json") for name in _TAKEN_IN}
     judged = []
     for claim in claims:
         own = [result for result in results if claim.id in result.claims and claim.id not in aside]
         status, reason = (NOT_APPLICABLE, aside[claim.id]) if claim.id in aside else judge(own)
+        if about == MIGRATION and status == CERTIFIED:
+            reason = uncontrolled(claim.id, controlled, others["controls"])
+            status = NOT_CERTIFIED if reason else CERTIFIED
         run = {"run": 0, "status": status, "reason": reason, "tests": [result.as_dict() for result in own]}
         judged.append({**vars(claim), "status": status, "reason": reason, "runs": [run]})
     against = list(reasons)
@@ -161,7 +178,7 @@ def document(
         "runs": [run_of_it],
         "claims": judged,
         "rehearsals": [],
-        **{name: taken_in(ROOT / "reports" / f"{name}.json") if about == MIGRATION else NOT_RUN for name in _TAKEN_IN},
+        **others,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from phase_1.fingerprint import Fingerprint, fingerprint
@@ -18,6 +19,11 @@ def catalog(database: Database) -> Fingerprint:
     """The fingerprint without the log, which differs on purpose: it keeps what happened."""
     with database.connect(application_name="suite") as connection:
         return fingerprint(connection, exclude=[LOG])
+
+
+def differing(rows: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """The tables whose rows are not the same; the rows themselves would be too many to read."""
+    return sorted(table for table in rows.keys() | others.keys() if rows.get(table) != others.get(table))
 
 
 def wait_for(database: Database, query: str, *parameters: Any, patience: float = PATIENCE) -> Row:

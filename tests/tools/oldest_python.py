@@ -43,7 +43,9 @@ def make_certificate(directory: Path, version_num: int) -> None:
     result = certificate.TestResult("test_it.py::test_first", ["first"], certificate.PASSED)
     server = {"version": str(version_num // 10000), "version_num": version_num}
     claims = [Claim("first", "It holds.", "2.1")]
-    made = certificate.document(claims, [result], server=server, seconds=1.0, reasons=[], totals={})
+    made = certificate.document(
+        claims, [result], server=server, seconds=1.0, reasons=[], totals={}, controlled=["first"]
+    )
     certificate.write(made, directory, key=trusted.key)
 
 

@@ -84,16 +84,25 @@ def certify(tmp_path: Path) -> Certify:
     """A project of a few claims, certified by ``pytest --certify``."""
 
     def run(
-        files: str | dict[str, str], *arguments: str, claims: tuple[str, ...] = ("first", "second"), start: str = "."
+        files: str | dict[str, str],
+        *arguments: str,
+        claims: tuple[str, ...] = ("first", "second"),
+        uncontrolled: str = "",
+        start: str = ".",
     ) -> Run:
         (tmp_path / "pytest.ini").write_text(
             f"[pytest]\npythonpath = {ROOT} .\ntestpaths = tests_here\nclaims = the_claims:CLAIMS\n"
+            "controls = the_claims:CONTROLS\n"
             # Half of the time of a start; and what comes first in a file has to be run first.
             "addopts = --import-mode=importlib -p no:hypothesispytest -p no:benchmark -p no:randomly\n"
         )
         (tmp_path / "conftest.py").write_text(_CONFTEST)
         listed = "".join(f"Claim({each!r}, 'It holds.', '2.1'), " for each in claims)
-        (tmp_path / "the_claims.py").write_text(f"from tests.claims import Claim\n\nCLAIMS = ({listed})\n")
+        controls = "".join(f"Namespace(claim={each!r}), " for each in claims if each != uncontrolled)
+        (tmp_path / "the_claims.py").write_text(
+            "from argparse import Namespace\nfrom tests.claims import Claim\n\n"
+            f"CLAIMS = ({listed})\nCONTROLS = ({controls})\n"
+        )
         for name, source in (files if isinstance(files, dict) else {"test_it.py": files}).items():
             path = tmp_path / "tests_here" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +316,51 @@ def _document(*outcomes: str | None, server: dict[str, Any] | None = _SERVER) ->
         for claim, outcome in zip(claims, outcomes, strict=True)
         if outcome is not None
     ]
-    return certificate.document(claims, results, server=server, seconds=1.0, reasons=[], totals={})
+    ids = [claim.id for claim in claims]
+    return certificate.document(claims, results, server=server, seconds=1.0, reasons=[], totals={}, controlled=ids)
+
+
+def test_claim_without_a_control_is_not_certified(certify: Certify) -> None:
+    """A claim that no control has broken is not certified, however many of its tests pass, and that is said.
+
+    Nobody has seen its tests fail: they may be such as cannot.
+    """
+    run = certify(_PASSING, uncontrolled="second")
+    assert (run.reason("first"), run.reason("second")) == ("", "no control shows that its tests can fail")
+    assert (run.exit_code, run.certificate["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "not certified")
+    assert "second: no control shows that its tests can fail" in run.output
+
+
+def test_claim_with_a_control_that_nobody_notices_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control that was run on these files and is not as it should be counts against its claim, on every version.
+
+    The claim has a control then, and its tests have been seen to pass where they should fail.
+    """
+    row = {"claim": "claim-1", "sabotage": "an index is dropped", "says": "", "problem": ""}
+    monkeypatch.setattr(certificate, "taken_in", lambda path: {"controls": [{**row, "says": "idx_there"}]})
+    good = _document("passed", "passed", server={**_SERVER, "version": "12.22", "version_num": 120022})
+    assert good["verdict"] == "certified"
+    assert "idx_there" in certificate.render(good)
+    bad_row = {**row, "problem": "no test of the claim notices"}
+    monkeypatch.setattr(certificate, "taken_in", lambda path: {"controls": [row, bad_row]})
+    bad = _document("passed", "passed")
+    why = "control “an index is dropped”: no test of the claim notices"
+    assert [claim["reason"] for claim in bad["claims"]] == ["", why]
+    assert bad["reasons"] == ["1 of 2 claims are not certified"]
+    assert "no test of the claim notices" in certificate.render(bad)
+    assert [claim["reason"] for claim in merge([bad, good])["claims"]] == ["", f"PostgreSQL 18.4: {why}"]
+
+
+def test_report_of_staging_asks_for_no_control() -> None:
+    """What is found on staging is found by looking at it, and certified without a control.
+
+    Nobody sabotages a staging database to see whether the report would notice.
+    """
+    results = [TestResult("test_it.py::test", ["first"], "passed")]
+    claims = [Claim("first", "It holds.", "10")]
+    about: dict[str, Any] = {"server": _SERVER, "seconds": 1.0, "reasons": [], "totals": {}, "controlled": []}
+    assert certificate.document(claims, results, **about, about=certificate.STAGING)["verdict"] == "certified"
+    assert certificate.document(claims, results, **about)["verdict"] == "not certified"
 
 
 def test_claim_is_not_certified_when_one_test_of_it_is_deselected(certify: Certify) -> None:

@@ -102,7 +102,9 @@ def _certificate(failing: str | None) -> str:
         for claim in CLAIMS
     ]
     server = {"kind": "embedded", "version": "18.4", "version_num": 180004, "image": None}
-    return render(document(CLAIMS, results, server=server, seconds=1.0, reasons=[], totals={"passed": len(results)}))
+    ids = [claim.id for claim in CLAIMS]
+    made = document(CLAIMS, results, server=server, seconds=1.0, reasons=[], totals={}, controlled=ids)
+    return render(made)
 
 
 def _is_red(colour: str) -> bool:

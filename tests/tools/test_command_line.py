@@ -290,7 +290,7 @@ def test_nothing_is_changed_without_a_terminal_and_without_force(templates: Temp
     with database.connect() as connection:
         before = fingerprint(connection)
         ended = _program("--dsn", database.owner_dsn, *arguments)
-        assert ended.status == problems.USAGE
+        assert ended.status == problems.USAGE, f"exit code {ended.status} without a terminal: {ended.out}{ended.err}"
         assert "--force" in ended.err
         assert difference(before, fingerprint(connection)) == []
     database.drop()
@@ -444,7 +444,7 @@ def test_terminal_that_goes_away_is_no_yes(database: Database) -> None:
     A connection that drops while the question stands would migrate.
     """
     code, said = _at_a_terminal(database.owner_dsn, ["y", "\x04"])
-    assert code == problems.REFUSED, said
+    assert code == problems.REFUSED, f"the end of the input was a yes: {said}"
     assert "not confirmed: nothing was touched" in said
     assert database.query("SELECT to_regclass('public.migration_log') IS NULL") == [(True,)]
 

@@ -32,6 +32,7 @@ def test_control_can_be_made(control: Control) -> None:
     """
     require(control.changes)
     re.compile(control.says)
+    assert control.says
     assert control.changes
 
 

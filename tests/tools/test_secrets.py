@@ -120,7 +120,7 @@ def test_error_of_the_server_that_repeats_the_password_is_not_passed_on(as_json:
     [(logged,)] = bench.database.query(
         "SELECT details ->> 'error' FROM public.migration_log WHERE status = 'failed' AND operation <> 'migrate'"
     )
-    assert logged.startswith("not with ********")
+    assert logged.startswith("not with ********"), f"in migration_log: {logged}"
     assert keeps_the_secret(bench, ended)
 
 

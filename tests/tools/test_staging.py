@@ -174,6 +174,7 @@ def _certificate(directory: Path, major: int, key: Key | None = None, outcome: s
         seconds=1.0,
         reasons=[],
         totals={},
+        controlled=["first"],
     )
     return write(made, directory, key=key)[0]
 

@@ -183,15 +183,15 @@ def document(
 
 
 def taken_in(path: Path) -> Any:
-    """What another report says, without its ``subject``; ``not run`` where there is none about the same files.
+    """What another report says, without what it is about; ``not run`` where there is none about the same files.
 
-    Such a report is an object with the ``subject`` as :func:`subject` gives it; the rest is its own.
+    Such a report is an object with the ``subject`` and the ``suite`` of this module; the rest is its own.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return NOT_RUN
-    if not isinstance(report, dict) or report.pop("subject", None) != subject():
+    if not isinstance(report, dict) or (report.pop("subject", None), report.pop("suite", None)) != (subject(), suite()):
         return NOT_RUN
     return report
 

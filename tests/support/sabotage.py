@@ -29,7 +29,7 @@ from typing import Any, Literal, NoReturn
 import pytest
 
 from tests.plugins.certificate import CLAIM
-from tests.support.certificate import ROOT, subject
+from tests.support.certificate import ROOT, subject, suite
 from tests.support.embedded import Cluster
 
 PASSED, FAILED, TIMEOUT, BROKEN = "passed", "failed", "timeout", "broken"
@@ -330,6 +330,7 @@ def write_report(name: str, report: Mapping[str, Any]) -> None:
     """Writes ``reports/<name>.json`` with the digests of what it is about."""
     path = ROOT / "reports" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    whole = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds"), "subject": subject(), **report}
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    whole = {"created": created, "subject": subject(), "suite": suite(), **report}
     path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written: {path}")

@@ -223,12 +223,14 @@ def test_other_report_is_taken_in_if_it_is_about_the_same_files(tmp_path: Path) 
     """
     path = tmp_path / "mutants.json"
     assert taken_in(path) == "not run"
-    for about, expected in (
-        (certificate.subject(), {"score": 99.1}),
-        (certificate.subject()[1:], "not run"),
-        ([{**each, "sha256": "0" * 64} for each in certificate.subject()], "not run"),
+    subject, suite = certificate.subject(), certificate.suite()
+    for about, by, expected in (
+        (subject, suite, {"score": 99.1}),
+        (subject[1:], suite, "not run"),
+        ([{**each, "sha256": "0" * 64} for each in subject], suite, "not run"),
+        (subject, "0" * 64, "not run"),
     ):
-        path.write_text(json.dumps({"subject": about, "score": 99.1}))
+        path.write_text(json.dumps({"subject": about, "suite": by, "score": 99.1}))
         assert taken_in(path) == expected
     path.write_text('{"score": 99.1}')
     assert taken_in(path) == "not run"

@@ -74,8 +74,8 @@ class Failed(Problem):
     def _consequence(self) -> str:
         if self.verdict == COMMITTED:
             return (
-                "The connection broke while a COMMIT was under way, and the server says that it got through: the step "
-                "is done. What to do: migrate.py --status."
+                "The connection broke before the server had answered, and the server says that it got through: the "
+                "step is done. What to do: migrate.py --status."
             )
         if self.verdict == UNKNOWN:
             return (
@@ -597,7 +597,7 @@ def _verdict_of_step(step: Step, found: Found, pid: int, sessions: Sessions) -> 
 
     def ask(control: psycopg.Connection[Any]) -> Optional[str]:
         # A server process that has lost its client goes on until it notices.
-        if control.execute("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
+        if control.execute("SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
             return None
         row = control.execute(step.section.render_header("done", found.values(**step.values))).fetchone()
         return COMMITTED if row and row[0] else ROLLED_BACK

@@ -344,6 +344,54 @@ def test_verdict_waits_for_a_commit_that_is_still_under_way(database: Database, 
 
 
 @pytest.mark.claim("commit-verdict-is-read-from-server")
+def test_verdict_waits_for_an_index_build_that_is_still_under_way(database: Database, proxy: Proxy) -> None:
+    """The connection is lost while the server builds an index: the verdict waits for it, and is the truth.
+
+    A server process that has lost its client goes on: what is asked for too early is called undone, and is done later.
+    """
+    cut: list[threading.Thread] = []
+    asked: list[str] = []
+    # The build waits for it, as for every older transaction.
+    older = database.connect(autocommit=False)
+    older.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+    def cut_in_the_middle() -> None:
+        wait_for(
+            database,
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
+            " AND wait_event_type = 'Lock' AND datname = current_database()",
+        )
+        proxy.cut_all()
+
+    def watch(statement: wire.Statement) -> None:
+        if "CREATE INDEX CONCURRENTLY" in statement.sql and not cut:
+            older.execute("SELECT count(*) FROM public.users")
+            cut.append(threading.Thread(target=cut_in_the_middle))
+            cut[0].start()
+        elif cut and ("pg_stat_activity WHERE pid" in statement.sql or "'failed'" in statement.sql):
+            asked.append(statement.sql)
+            if len(asked) == 2:
+                # The runner has asked, and asks again or says what it takes for the truth: only now does the build end.
+                older.rollback()
+
+    proxy.before(watch)
+    done = run("--dsn", proxy.dsn(database.name, OWNER), "--force", "--online")
+    cut[0].join(PATIENCE)
+    proxy.before(None)
+    assert len(asked) >= 2
+    # Whether the runner has waited for it or not.
+    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"
+    wait_for(database, f"SELECT 1 WHERE NOT EXISTS ({ours})")
+    [(step, outcome)] = database.query(
+        f"SELECT details->>'step', details->>'outcome' FROM {LOG} WHERE operation = 'migrate' ORDER BY id DESC LIMIT 1"
+    )
+    index = step.removeprefix("create_index(").removesuffix(")")
+    there = database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('public.' || %s)", index)
+    assert (outcome == COMMITTED) == (there == [(True,)]), (done.err, there)
+    assert done.status == STOPPED
+
+
+@pytest.mark.claim("commit-verdict-is-read-from-server")
 @pytest.mark.parametrize("at", ["COMMIT", "ALTER"])
 def test_verdict_is_unknown_only_after_a_commit_while_the_server_cannot_be_reached(
     database: Database, server: Server, monkeypatch: pytest.MonkeyPatch, at: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -59,11 +61,19 @@ def pytest_configure(config: pytest.Config) -> None:
     long_run, option = is_asked_for(config, "faults"), config.option
     if option.points is None:
         option.points = _POINTS_OF_THE_LONG_RUN if long_run else POINTS
+    worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        option.fault_seed = worker_input["fault_seed"]
     if option.fault_seed is None:
-        # Here, so that the workers of pytest-xdist are given the same one.
         option.fault_seed = random.randrange(10**8) if long_run else _SEED  # noqa: S311 - a sample, not a secret
     for name, meaning in _OPT_IN.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a worker of pytest-xdist the seed: all of them draw from the same points."""
+    node.workerinput["fault_seed"] = node.config.option.fault_seed
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -304,8 +304,8 @@ class Saboteur:
         if fault.moment == "before":
             return self._strike(fault, statement)
         thread = threading.Thread(target=self._beside, args=(fault, statement))
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
         return None
 
     def _trace(self, pid: int) -> None:

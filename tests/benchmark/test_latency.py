@@ -62,8 +62,10 @@ def test_latency_of_the_application_is_seen_beside_the_online_mode(
         })  # fmt: skip
     for second, step in waits.began:
         figures.row("latency steps", step=step, second=round(second, 3))
-    for step, waited in waits.waited.items():
+    for statement, waited in waits.waited.items():
         figures.row(
-            "latency waits", step=step, statements=len(waited), **{"ms at most": round(1000 * max(waited.values()), 1)}
+            "latency waits",
+            statements=len(waited),
+            **{"ms at most": round(1000 * max(waited.values()), 1), "while the migration was at": statement},
         )
     database.drop()

@@ -17,6 +17,7 @@ from phase_1.problems import DONE
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.runner import run
+from tests.support.steps import Waits
 from tests.support.workload import Answer, Workload
 
 #: How long the application is at work before and after, in seconds: enough to know what is usual.
@@ -116,13 +117,13 @@ _ENEMIES = {"alone": (), "beside its enemies": (_report, _idler, _vacuum, _other
 def test_application_goes_on_while_phase_1_is_applied_and_taken_back(
     templates: Templates, enemies: tuple[Any, ...], evidence: Evidence
 ) -> None:
-    """No statement of the old application fails or stalls, and what it was told is there, is there.
+    """No statement of the old application fails or waits long for us, and what it was told is there, is there.
 
     What fails for a customer in that minute is not found in any log of ours.
     """
     database = templates.clone("founding-large")
     phases: dict[str, tuple[float, float]] = {}
-    with Workload(database) as application:
+    with Workload(database) as application, Waits(database) as waits:
         time.sleep(_BEFORE)
         with ExitStack() as stack:
             for enemy in enemies:
@@ -139,13 +140,14 @@ def test_application_goes_on_while_phase_1_is_applied_and_taken_back(
     with database.connect() as session:
         assert application.lost(session) == []
     usual = [each for each in application.answers if not any(a <= each.due <= b for a, b in phases.values())]
-    limit = _LOCK_TIMEOUT + _BEYOND + max(each.latency for each in usual)
     evidence("statements before and after", _figures(usual))
     for phase, (began, ended) in phases.items():
         meanwhile = [each for each in application.answers if began <= each.due <= ended]
         evidence(f"statements during the {phase}, of {ended - began:.1f} s", _figures(meanwhile))
-        slowest = max(meanwhile, key=lambda each: each.latency)
-        assert slowest.latency < limit, slowest
+    longest, statement = waits.longest
+    evidence("the longest wait for a lock of the migration", {"ms": round(1000 * longest, 1), "for": statement})
+    # A busy machine holds up the migration too, and whoever waits for it.
+    assert longest < _LOCK_TIMEOUT + _BEYOND + max(each.latency for each in usual), statement
     database.drop()
 
 
@@ -170,7 +172,11 @@ def _figures(answers: list[Answer]) -> dict[str, Any]:
 def test_what_fails_stalls_or_is_lost_is_seen(templates: Templates) -> None:
     """The measure can fail: a table that is locked, a row that is deleted and a column that goes are noticed."""
     database = templates.clone("founding")
-    with Workload(database) as application, database.connect(OWNER) as session:
+    with (
+        Workload(database) as application,
+        Waits(database) as waits,
+        database.connect(OWNER, application_name="phase_1") as session,
+    ):
         time.sleep(0.3)
         with session.transaction():
             session.execute("LOCK TABLE public.email_logs")
@@ -181,6 +187,6 @@ def test_what_fails_stalls_or_is_lost_is_seen(templates: Templates) -> None:
         session.execute("DELETE FROM public.email_logs WHERE recipient = 'twin'")
         session.execute("UPDATE public.uploads SET rows_processed = 0")
         assert len(application.lost(session)) > len(application.inserted) > 0
-    assert max(each.latency for each in application.answers) > 0.5
+    assert waits.longest[0] > 0.5
     assert {each.partition(": ")[2] for each in application.failures} == {psycopg.errors.UndefinedColumn.sqlstate}
     database.drop()

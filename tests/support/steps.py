@@ -131,16 +131,24 @@ def taken_by_steps(database: Database, arguments: list[str]) -> dict[str, Taken]
 
 
 class Waits(Watch):
-    """When each step began, by a clock of the caller's, and how long somebody else waited for it."""
+    """When each step began, by a clock of the caller's, and how long others were seen to wait for a run.
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    What it sees is waiting for a lock alone: a machine that is busy with something else makes nobody wait for us.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self.began: list[tuple[float, str]] = []
-        #: By the name of the step: who waited, by process and statement, and for how long at the most, in seconds.
+        #: By the statement of the run: who waited, by process and time, and for how long, in seconds.
         self.waited: dict[str, dict[tuple[int, str], float]] = {}
+
+    @property
+    def longest(self) -> tuple[float, str]:
+        """The longest wait, in seconds, and for which statement."""
+        return max(((max(each.values()), statement) for statement, each in self.waited.items()), default=(0.0, ""))
 
     def __enter__(self) -> Waits:
         self._thread.start()
@@ -155,14 +163,16 @@ class Waits(Watch):
 
     def _look(self) -> None:
         waiting = (
-            "SELECT a.pid, a.query_start::text, extract(EPOCH FROM clock_timestamp() - a.query_start)::float"
-            " FROM pg_stat_activity AS a WHERE a.wait_event_type = 'Lock' AND a.datname = current_database()"
-            " AND EXISTS (SELECT FROM pg_stat_activity AS ours WHERE ours.application_name = 'phase_1'"
-            " AND ours.pid = ANY (pg_blocking_pids(a.pid)))"
+            "SELECT a.pid, a.query_start::text, min(left(regexp_replace(ours.query, '\\s+', ' ', 'g'), 80))"
+            " FROM pg_stat_activity AS a JOIN pg_stat_activity AS ours ON ours.pid = ANY (pg_blocking_pids(a.pid))"
+            " WHERE a.wait_event_type = 'Lock' AND a.datname = current_database()"
+            " AND a.application_name <> 'phase_1' AND ours.application_name = 'phase_1' GROUP BY 1, 2"
         )
+        since: dict[tuple[int, str], float] = {}
         with self._database.connect(application_name="suite") as connection:
             while not self._ended.wait(_LOOKS):
-                for pid, since, seconds in connection.execute(waiting.encode()):
-                    if self.began:
-                        step = self.waited.setdefault(self.began[-1][1], {})
-                        step[int(pid), str(since)] = float(seconds)
+                looked = time.monotonic()
+                found = {(int(pid), str(at)): str(query) for pid, at, query in connection.execute(waiting.encode())}
+                since = {each: since.get(each, looked) for each in found}
+                for each, statement in found.items():
+                    self.waited.setdefault(statement, {})[each] = time.monotonic() - since[each]

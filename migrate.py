@@ -15,7 +15,7 @@ from phase_1 import certificate as gate
 from phase_1 import plan as plans
 from phase_1.apply import Sessions, run
 from phase_1.certificate import Certificate
-from phase_1.connection import redact, where
+from phase_1.connection import redact, value, where
 from phase_1.console import Console
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
@@ -33,7 +33,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         options = parse(given)
     except UsageProblem as problem:
-        console = Console(as_json="--json" in given)
+        console = Console(as_json="--json" in given, aside=False)
         console.complain(f"usage: {problem}\nSee migrate.py --help.")
         return console.finish(USAGE)
     if options.action == "demo":
@@ -203,8 +203,7 @@ def _status(sessions: Sessions, options: Options, console: Console) -> int:
 
 
 def _entries(connection: psycopg.Connection[Any]) -> List[Tuple[str, ...]]:
-    row = connection.execute("SELECT to_regclass('public.migration_log')").fetchone()
-    if row is None or row[0] is None:
+    if value(connection, "SELECT to_regclass('public.migration_log')") is None:
         return []
     return [
         tuple(map(str, entry))

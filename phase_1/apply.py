@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors, pq
 
 from phase_1 import journal
-from phase_1.connection import close, connect, hidden, redact
+from phase_1.connection import close, connect, hidden, redact, value
 from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction, drops_the_log
@@ -48,14 +48,16 @@ _INTERRUPTED = "interrupted from the keyboard"
 class Failed(Problem):
     """The run failed or was stopped. ``verdict`` is what the server says of the transaction under way."""
 
+    #: What the run says of it: in which mode it failed, and whether the log has an entry.
+    online: bool
+    logged: bool
+
     def __init__(self, label: str, message: str, sqlstate: str = "", verdict: str = ROLLED_BACK) -> None:
         super().__init__(message)
         self.label = label
         self.message = message
         self.sqlstate = sqlstate
         self.verdict = verdict
-        self.online = False
-        self.logged = True
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
@@ -176,8 +178,7 @@ class Sessions:
                 self.work.execute(f"SELECT pg_catalog.pg_advisory_unlock({ADVISORY_LOCK})")
 
     def _got_the_lock(self) -> bool:
-        row = self.work.execute(f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})").fetchone()
-        return bool(row and row[0])
+        return bool(value(self.work, f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})"))
 
     def log(self, operation: str, status: str, details: Mapping[str, Any]) -> bool:
         """Writes an entry over the control session; False if the log is locked, or the server stays away."""
@@ -275,14 +276,15 @@ class _Observer(threading.Thread):
         with suppress(psycopg.Error):
             while not self._ended.wait(LOOK_SECONDS):
                 self.seen = blockers(self._control, self._pid) or self.seen
-                row = self._control.execute(
+                share = value(
+                    self._control,
                     "SELECT greatest(blocks_done::float / nullif(blocks_total, 0),"
                     " tuples_done::float / nullif(tuples_total, 0))"
                     " FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s",
                     [self._pid],
-                ).fetchone()
-                if row and row[0] is not None:
-                    self._watch.progress(min(row[0], 1.0))
+                )
+                if share is not None:
+                    self._watch.progress(min(share, 1.0))
 
     def stop(self) -> None:
         self._ended.set()
@@ -292,9 +294,12 @@ class _Observer(threading.Thread):
 class _Attempt:
     """One go at a transaction: where it is, and what it noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.begin()
+
+    def begin(self) -> None:
         self.label = ""
-        self.pid = 0
         self.noted: Optional[Noted] = None
         self.committing = False
 
@@ -375,7 +380,7 @@ class _Run:
         if transaction.concurrent:
             for step in transaction.steps:
                 self._log_concurrent(step)
-        attempt = _Attempt()
+        attempt = _Attempt(session.info.backend_pid)
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
@@ -389,7 +394,7 @@ class _Run:
         for build in builds:
             by_table.setdefault(build.steps[0].table, []).append(build)
         largest_first = sorted(by_table.values(), key=self._rows, reverse=True)
-        sessions = self._builders(min(self._options.jobs, len(by_table)), largest_first[0][0].steps[0].label)
+        sessions = self._builders(min(self._options.jobs, len(by_table)), builds[0].steps[0].label)
         idle = list(sessions)
         failures: List[BaseException] = []
 
@@ -437,8 +442,8 @@ class _Run:
         return sessions
 
     def _rows(self, queue: Sequence[Transaction]) -> int:
-        table = self._plan.found.table(queue[0].steps[0].table or "")
-        return table.rows * len(queue) if table else 0
+        rows: Dict[Optional[str], int] = {table.name: table.rows for table in self._plan.found.tables}
+        return rows[queue[0].steps[0].table] * len(queue)
 
     # A transaction
 
@@ -473,8 +478,7 @@ class _Run:
 
     def _attempt(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
         steps = {step.label: step for step in transaction.steps}
-        attempt.label, attempt.noted, attempt.committing = "", None, False
-        attempt.pid = session.info.backend_pid
+        attempt.begin()
         for statement in transaction.statements:
             if statement.step is not None and statement.step != attempt.label:
                 attempt.label = statement.step
@@ -484,7 +488,7 @@ class _Run:
             attempt.committing = statement.sql == "COMMIT;"
             cursor = session.execute(statement.sql)
             if statement.noted:
-                attempt.noted = Noted(*(cursor.fetchone() or (0, 0)))
+                [attempt.noted] = [Noted(*row) for row in cursor]
 
     def _clear(self, session: psycopg.Connection[Any], transaction: Transaction) -> None:
         """Ends what failed: the transaction, or what an index build outside of one leaves behind."""
@@ -492,10 +496,8 @@ class _Run:
             if session.info.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN):
                 session.execute("ROLLBACK")
             if transaction.concurrent:
-                if transaction.mend is not None:
-                    row = session.execute(transaction.mend.done).fetchone()
-                    if row and not row[0]:
-                        session.execute(transaction.mend.statement)
+                if transaction.mend is not None and not value(session, transaction.mend.done):
+                    session.execute(transaction.mend.statement)
                 for statement in transaction.closing:
                     session.execute(statement.sql)
 
@@ -553,13 +555,11 @@ class _Run:
         untold = transaction.steps[0] if transaction.concurrent else dropped
         if session.broken:
             self._watch.disconnected(RECONNECT_SECONDS)
-        if session.broken and untold is not None:
+        # What no COMMIT was sent for is gone with the session, also where nobody can be asked.
+        if session.broken and untold is not None and (transaction.concurrent or attempt.committing):
             verdict = _verdict_of_step(untold, self._plan.found, attempt.pid, self._sessions)
-        elif session.broken or attempt.committing:
+        elif attempt.committing:
             verdict = _verdict(attempt.noted, self._sessions)
-        if not (transaction.concurrent or attempt.committing):
-            # No COMMIT was sent for it: what is gone with the session is that, also where nobody can be asked.
-            verdict = ROLLED_BACK
         return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)
 
 
@@ -597,10 +597,10 @@ def _verdict_of_step(step: Step, found: Found, pid: int, sessions: Sessions) -> 
 
     def ask(control: psycopg.Connection[Any]) -> Optional[str]:
         # A server process that has lost its client goes on until it notices.
-        if control.execute("SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]).fetchone():
+        if value(control, "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = %s", [pid]):
             return None
-        row = control.execute(step.section.render_header("done", found.values(**step.values))).fetchone()
-        return COMMITTED if row and row[0] else ROLLED_BACK
+        done = value(control, step.section.render_header("done", found.values(**step.values)))
+        return COMMITTED if done else ROLLED_BACK
 
     return _answer(ask, sessions)
 
@@ -624,18 +624,21 @@ def _answer(ask: Callable[[psycopg.Connection[Any]], Optional[str]], sessions: S
 
 def _is_in_progress(connection: psycopg.Connection[Any], transaction: int) -> bool:
     try:
-        row = connection.execute("SELECT pg_catalog.txid_status(%s)", [transaction]).fetchone()
+        status = value(connection, "SELECT pg_catalog.txid_status(%s)", [transaction])
     except errors.InvalidParameterValue:
         # After a failover to a standby that never heard of it the id is "in the future".
         return False
-    return row is not None and row[0] == "in progress"
+    return bool(status == "in progress")
 
 
 def _is_logged(connection: psycopg.Connection[Any], entry: int) -> bool:
     try:
-        row = connection.execute(
-            "SELECT EXISTS (SELECT FROM public.migration_log WHERE id = %s AND status = 'completed')", [entry]
-        ).fetchone()
+        return bool(
+            value(
+                connection,
+                "SELECT EXISTS (SELECT FROM public.migration_log WHERE id = %s AND status = 'completed')",
+                [entry],
+            )
+        )
     except errors.UndefinedTable:
         return False
-    return bool(row and row[0])

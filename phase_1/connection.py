@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 from urllib.parse import quote
 
 import psycopg
@@ -125,7 +125,7 @@ def hidden(value: Any, hide: Callable[[str], str]) -> Any:
     return value
 
 
-def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Connection[Any]:
+def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
     """A session of the runner. Raises ConnectionProblem with one message that says what to do."""
     parameters: Dict[str, Any] = {
         # A host that does not answer is told within ten seconds instead of minutes.
@@ -141,7 +141,7 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
     }
     try:
         # Server-side prepared statements do not survive a pooler, and save nothing here.
-        connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **parameters)
+        connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)
     except psycopg.Error as error:
         raise ConnectionProblem(_explain(error, dsn)) from None
     _USED.add(connection.info.password)
@@ -153,6 +153,12 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
             "What to do: upgrade the server first."
         )
     return connection
+
+
+def value(connection: psycopg.Connection[Any], query: str, parameters: Optional[Sequence[Any]] = None) -> Any:
+    """The value that a query returns, of its only column; None where it returns no row."""
+    row = connection.execute(query, parameters).fetchone()
+    return row[0] if row else None
 
 
 def _explain(error: psycopg.Error, dsn: str) -> str:
@@ -173,8 +179,7 @@ def _explain(error: psycopg.Error, dsn: str) -> str:
     return f"no connection to {describe(dsn)}: {text.rstrip('.')}. What to do: {advice}."
 
 
-def close(connection: Optional[psycopg.Connection[Any]]) -> None:
+def close(connection: psycopg.Connection[Any]) -> None:
     """Closes a session that may be broken already."""
-    if connection is not None:
-        with suppress(psycopg.Error):
-            connection.close()
+    with suppress(psycopg.Error):
+        connection.close()

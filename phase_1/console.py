@@ -28,12 +28,12 @@ class Console(Watch):
     the script of a dry run, everything but the result goes to standard error.
     """
 
-    def __init__(self, *, as_json: bool = False, aside: bool = False) -> None:
+    def __init__(self, *, as_json: bool, aside: bool) -> None:
         self.as_json = as_json
         #: What takes the passwords out of a text, as soon as they are known.
         self.hide: Callable[[str], str] = str
-        self._out = RichConsole(file=sys.stderr if as_json or aside else sys.stdout, highlight=False, markup=False)
-        self._error = RichConsole(stderr=True, highlight=False, markup=False)
+        self._out = RichConsole(file=sys.stderr if as_json or aside else sys.stdout)
+        self._error = RichConsole(stderr=True)
         self._progress: Optional[Progress] = None
         self._task: Any = None
         self.result: Dict[str, Any] = {}
@@ -186,12 +186,11 @@ class Console(Watch):
         self.findings(report.findings, to_error=True)
         if report.integrity:
             self.say(f"Data integrity: {report.integrity['status']}.")
-        if report.baseline:
-            self.table(
-                "Baseline of the client-scoped queries",
-                ("query", "ms", "pages", "rows"),
-                [_measured(measured) for measured in report.baseline],
-            )
+        self.table(
+            "Baseline of the client-scoped queries",
+            ("query", "ms", "pages", "rows"),
+            [_measured(measured) for measured in report.baseline],
+        )
         violations = len(report.violations)
         self.say(
             "Checks: no violation." if not violations else f"Checks: {violations} violations.",
@@ -213,7 +212,7 @@ class Console(Watch):
         for column, right in zip(columns, numeric):
             made.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
-            made.add_row(*map(self.hide, row))
+            made.add_row(*(Text(self.hide(cell)) for cell in row))
         self._out.print(made)
 
     # Questions
@@ -290,7 +289,7 @@ class Console(Watch):
             task = next(task for task in self._progress.tasks if task.id == self._task)
             self._progress.remove_task(self._task)
             self._task = None
-            self.say(f"{task.description}  {task.elapsed or 0:.1f} s")
+            self.say(f"{task.description}  {task.elapsed:.1f} s")
 
 
 def _measured(measured: Measured) -> Tuple[str, ...]:

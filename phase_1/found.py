@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
@@ -10,6 +10,7 @@ from zlib import crc32
 import psycopg
 
 from phase_1 import journal
+from phase_1.connection import value
 from phase_1.inventory import (
     API_ROLES,
     CHILDREN,
@@ -25,6 +26,9 @@ from phase_1.inventory import (
 from phase_1.options import Options
 from phase_1.problems import Refused
 from phase_1.scripts import Value, identifier, literal
+
+#: A column of an empty list of rows.
+TEXT, TEXTS = "NULL::text", "ARRAY[]::text[]"
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
 BATCH = 10_000
@@ -108,14 +112,14 @@ class Found:
     uuid_function: str
     connection_check: bool
     phase_2: Tuple[str, ...]  # "uploads INSERT": a policy that is not ours asks there for client_id
-    standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
-    unfinished: str = ""
+    standing: Dict[str, Dict[str, Any]]
+    unfinished: str
     #: What this run leaves out and an earlier one has migrated.
-    migrated_before: Tuple[FoundTable, ...] = ()
+    migrated_before: Tuple[FoundTable, ...]
     #: The options that were not given and are those of the last migration, as they would be written.
-    remembered: Tuple[str, ...] = ()
-    references: Tuple[Reference, ...] = ()  # looked up for a rollback only
-    log: bool = False  # whether it can be read; looked up for --purge-log only
+    remembered: Tuple[str, ...]
+    references: Tuple[Reference, ...]  # looked up for a rollback only
+    log: bool  # whether it can be read; looked up for --purge-log only
 
     @property
     def drops_organizations(self) -> bool:
@@ -140,19 +144,21 @@ class Found:
         """The table of that name, if it is there and not left out."""
         return next((table for table in self.tables if table.name == name), None)
 
+    def table_of(self, index: Index) -> FoundTable:
+        """The table of an index that is wanted here."""
+        return next(table for table in self.tables if table.name == index.table)
+
     def columns(self, index: Index) -> Tuple[str, ...]:
         """The columns of an index, led by client_id, with the time column as the table calls it."""
         return tuple(f"{identifier(name)} {order}".strip() for name, order in self._columns(index))
 
     def _columns(self, index: Index) -> Iterator[Tuple[str, str]]:
         """The columns of an index with their orders, by the names that the catalog has."""
-        table = self.table(index.table)
+        time = self.table_of(index).time_column or TIME
         yield "client_id", ""
         for column in index.key:
             name, _, order = column.partition(" ")
-            if name == TIME and table is not None and table.time_column is not None:
-                name = table.time_column
-            yield name, order
+            yield (time if name == TIME else name), order
 
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
@@ -196,21 +202,23 @@ class Found:
             "phase_2": array(list(self.phase_2)),
             "table_names": array([table.name for table in self.checked]),
             "children": array([" ".join(child) for child in self._children(self.checked)]),
-            "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
+            "children_wanted": rows([tuple(map(text, child)) for child in children], TEXT, TEXT, TEXT),
             "tables_wanted": rows(
-                [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], 1
+                [(text(table.name),) for table in TABLES if table.name not in self.options.skipped_tables], TEXT
             ),
-            "tables_found": rows([(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], 3),
+            "tables_found": rows(
+                [(text(t.name), text(t.time_column), text(t.looked_for)) for t in self.tables], TEXT, TEXT, TEXT
+            ),
             "partitions": rows(
                 [
                     tuple(text(str(part[key])) for key in ("table", "tenant_table", "foreign_key"))
                     for table in self.tables
                     for part in self.below({"table": table.name})
                 ],
-                3,
+                *(TEXT, TEXT, TEXT),
             ),
             "partition_indexes": rows(
-                [(text(str(part["index"])),) for part in self.targets("index of a partition")], 1
+                [(text(str(part["index"])),) for part in self.targets("index of a partition")], TEXT
             ),
             "indexes_wanted": rows(
                 [
@@ -222,10 +230,9 @@ class Found:
                     )
                     for i in self.indexes
                 ],
-                4,
-                "ARRAY[]::text[]",
+                *(TEXT, TEXT, TEXTS, TEXTS),
             ),
-            "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
+            "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], TEXT, TEXT),
             "standing": array(sorted(self.standing)),
             "grantees": array(list(self.options.grantees)),
         }
@@ -243,17 +250,15 @@ class Found:
             if column in columns.get(name, ()) and parent in columns:
                 yield name, column, parent
 
-    def _had_client_id(self, name: str) -> bool:
+    def _had_client_id(self, table: FoundTable) -> bool:
         """Whether the table has a client_id that is not (yet) the work of Phase 1."""
-        table = self.table(name)
-        tied = f"add_{'partitioned' if table and table.partitioned else 'client_id'}_foreign_key({name})"
-        return table is not None and table.client_id and tied not in self.standing
+        tied = f"add_{'partitioned' if table.partitioned else 'client_id'}_foreign_key({table.name})"
+        return table.client_id and tied not in self.standing
 
-    def _client(self, alias: str, name: str) -> str:
+    def _client(self, alias: str, table: FoundTable) -> str:
         """The client that a row will have, as SQL."""
-        table = self.table(name)
         default = f"{literal(self.default_organization)}::uuid"
-        return f"coalesce({alias}.client_id, {default})" if table is not None and table.client_id else default
+        return f"coalesce({alias}.client_id, {default})" if table.client_id else default
 
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
@@ -298,38 +303,41 @@ class Found:
         return {
             "table": table.name,
             "foreign_key": f"{table.name}_client_id_fkey",
-            "time_column": table.time_column or TIME,
         }
 
     def _each_index(self) -> Iterator[Tuple[str, Dict[str, Value]]]:
         """The indexes: of a table, of a partitioned one, and those of its partitions, which belong to it."""
         for index in self.indexes:
-            table = self.table(index.table)
             values: Dict[str, Value] = {
                 "table": index.table,
                 "index": index.name,
                 "columns": ", ".join(self.columns(index)),
                 "where": f"WHERE {index.where}" if index.where else "",
             }
-            yield "partitioned" if table and table.partitioned else "table", values
+            yield "partitioned" if self.table_of(index).partitioned else "table", values
             for below in self.below(values):
                 yield "partition", {**below, "whole_index": index.name}
 
     def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
-        for name, column in sorted({(index.table, column) for index in self.indexes for column in index.key}):
-            table = self.table(name)
-            if table is not None and column in table.text_columns:
-                yield {"table": name, "column": column}
+        for name, column in sorted(
+            {
+                (index.table, column)
+                for index in self.indexes
+                for column in self.table_of(index).text_columns.intersection(index.key)
+            }
+        ):
+            yield {"table": name, "column": column}
 
     def _each_child(self) -> Iterator[Dict[str, Value]]:
+        tables = {table.name: table for table in self.tables}
         for name, column, parent in self._children(self.tables):
-            if self._had_client_id(name) or self._had_client_id(parent):
+            if self._had_client_id(tables[name]) or self._had_client_id(tables[parent]):
                 yield {
                     "table": name,
                     "column": column,
                     "parent": parent,
-                    "client": self._client("c", name),
-                    "parents_client": self._client("p", parent),
+                    "client": self._client("c", tables[name]),
+                    "parents_client": self._client("p", tables[parent]),
                 }
 
     def _each_reference(self) -> Iterator[Dict[str, Value]]:
@@ -410,7 +418,7 @@ def _short(name: str) -> str:
 
 def text(value: Optional[str]) -> str:
     """A text in a list of rows."""
-    return "NULL::text" if value is None else literal(value)
+    return TEXT if value is None else literal(value)
 
 
 def array(values: Sequence[str]) -> str:
@@ -418,11 +426,12 @@ def array(values: Sequence[str]) -> str:
     return f"ARRAY[{', '.join(map(literal, values))}]::pg_catalog.text[]"
 
 
-def rows(given: Sequence[Tuple[str, ...]], width: int, last: str = "NULL::text") -> str:
-    """A list of rows that may be empty, for FROM."""
+def rows(given: Sequence[Tuple[str, ...]], *nothing: str) -> str:
+    """A list of rows, for FROM; ``nothing`` are the columns of one that is empty."""
     if given:
-        return "(VALUES " + ", ".join(f"({', '.join(row)})" for row in given) + ")"
-    return "(SELECT " + ", ".join(["NULL::text"] * (width - 2) + [last] * min(width, 2)) + " WHERE FALSE)"
+        made = (f"({', '.join(row)})" for row in given)
+        return f"(VALUES {', '.join(made)})"
+    return f"(SELECT {', '.join(nothing)} WHERE FALSE)"
 
 
 def _literals(index: Index) -> List[str]:
@@ -479,13 +488,13 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         and (options.action != "rollback" or {f"{step}({index.name})" for step in _BUILDS} & standing.keys())
     )
     # A table of another shape is refused in preflight; what reads its rows must not stumble over it.
-    organizations = _one(
+    organizations = value(
         connection,
         "SELECT count(*) = 4 FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass('public.organizations')"
         " AND (attname, atttypid) IN (('id', 'uuid'::regtype), ('name', 'text'::regtype),"
         " ('slug', 'text'::regtype), ('is_active', 'boolean'::regtype))",
     )
-    uuid_function = _one(
+    uuid_function = value(
         connection,
         "SELECT coalesce((SELECT CASE WHEN n.nspname = 'pg_catalog' THEN p.proname::text"
         " ELSE format('%I.%I', n.nspname, p.proname) END FROM pg_catalog.pg_proc AS p"
@@ -498,8 +507,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     return Found(
         options=options,
         version=connection.info.server_version,
-        database=_one(connection, "SELECT current_database()"),
-        user=_one(connection, "SELECT current_user"),
+        database=value(connection, "SELECT current_database()"),
+        user=value(connection, "SELECT current_user"),
         tables=tables,
         indexes=indexes,
         default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
@@ -509,7 +518,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         table_grantees=tuple(_default_grantees(connection, "rS")),
         function_grantees=tuple(_default_grantees(connection, "f")),
         uuid_function=uuid_function,
-        connection_check=_one(
+        connection_check=value(
             connection,
             # The server says itself on which platforms it can look after its client.
             "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
@@ -702,7 +711,7 @@ def _tables(
         if table.name not in found:
             continue
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
-        secured, present, nullable, default, columns, key, texts, *parts = rest
+        secured, present, nullable, default, columns, key, texts, partitioned, partitions = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
@@ -721,18 +730,18 @@ def _tables(
             key=key,
             columns=frozenset(columns),
             text_columns=frozenset(texts),
-            partitioned=parts[0],
+            partitioned=partitioned,
             partitions=tuple(
                 Partition(name, own_security, tuple((own, whole) for own, whole in indexes))
-                for name, own_security, indexes in parts[1]
+                for name, own_security, indexes in partitions
             ),
         )
 
 
 def _default_organization(connection: psycopg.Connection[Any]) -> str:
     """The id of the organization that is adopted as the default, or the one that it will get."""
-    row = connection.execute("SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG]).fetchone()
-    return str(row[0]) if row else DEFAULT_ORGANIZATION
+    found = value(connection, "SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG])
+    return str(found or DEFAULT_ORGANIZATION)
 
 
 def _default_grantees(connection: psycopg.Connection[Any], kinds: str) -> Iterator[str]:
@@ -746,8 +755,3 @@ def _default_grantees(connection: psycopg.Connection[Any], kinds: str) -> Iterat
         [list(kinds)],
     ):
         yield role
-
-
-def _one(connection: psycopg.Connection[Any], query: str) -> Any:
-    row = connection.execute(query).fetchone()
-    return row[0] if row else None

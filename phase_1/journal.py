@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Tuple
 
 import psycopg
 
+from phase_1.connection import value
 from phase_1.scripts import literal
 
 PHASE = "phase_1"
@@ -61,12 +62,14 @@ def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
 
 def is_readable(connection: psycopg.Connection[Any]) -> bool:
     """Whether there is a log with the columns of ours."""
-    row = connection.execute(
-        "SELECT count(*) = 5 FROM pg_catalog.pg_attribute"
-        " WHERE attrelid = to_regclass('public.migration_log')"
-        " AND attname IN ('id', 'phase', 'operation', 'status', 'details')"
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(
+        value(
+            connection,
+            "SELECT count(*) = 5 FROM pg_catalog.pg_attribute"
+            " WHERE attrelid = to_regclass('public.migration_log')"
+            " AND attname IN ('id', 'phase', 'operation', 'status', 'details')",
+        )
+    )
 
 
 def entry(operation: str, status: str, details: Mapping[str, Any]) -> str:
@@ -80,4 +83,4 @@ def entry(operation: str, status: str, details: Mapping[str, Any]) -> str:
 def as_json(details: Mapping[str, Any]) -> str:
     """Details as they stand in a statement: the same text for the same details."""
     # jsonb cannot hold a NUL character.
-    return json.dumps(details, ensure_ascii=False, sort_keys=True, default=str).replace("\\u0000", "")
+    return json.dumps(details, ensure_ascii=False, default=str).replace("\\u0000", "")

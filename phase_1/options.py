@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
 
 from phase_1.inventory import TABLES, TIME
@@ -29,24 +29,24 @@ _DURATION = re.compile(r"(\d+)\s*(ms|s|min)")
 class Options:
     """The command line; times are in milliseconds."""
 
-    action: str = "migrate"
-    dsn: Optional[str] = None
-    dry_run: bool = False
-    online: bool = False
-    force: bool = False
-    columns: Dict[str, str] = field(default_factory=dict)
-    skipped_tables: FrozenSet[str] = frozenset()
-    skipped_indexes: FrozenSet[str] = frozenset()
-    lock_timeout: int = 500
-    give_up_after: int = 120_000
-    concurrently_timeout: int = 600_000
-    jobs: int = 1
-    grantees: Tuple[str, ...] = ()
-    purge_log: bool = False
-    json: bool = False
-    certificate: Optional[str] = None
-    trusted_key: Optional[str] = None
-    strict: bool = False
+    action: str
+    dsn: Optional[str]
+    dry_run: bool
+    online: bool
+    force: bool
+    columns: Dict[str, str]
+    skipped_tables: FrozenSet[str]
+    skipped_indexes: FrozenSet[str]
+    lock_timeout: int
+    give_up_after: int
+    concurrently_timeout: int
+    jobs: int
+    grantees: Tuple[str, ...]
+    purge_log: bool
+    json: bool
+    certificate: Optional[str]
+    trusted_key: Optional[str]
+    strict: bool
 
     @property
     def mode(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 import psycopg
 
 from phase_1 import journal
+from phase_1.connection import value
 from phase_1.found import Found, FoundTable, bounds
 from phase_1.scripts import Section, Value, identifier, read
 
@@ -304,8 +305,7 @@ def _also_default(connection: psycopg.Connection[Any], found: Found, table: Foun
 
 
 def _any(connection: psycopg.Connection[Any], table: str, condition: str) -> bool:
-    row = connection.execute(f"SELECT EXISTS (SELECT FROM {table} WHERE {condition})").fetchone()
-    return bool(row and row[0])
+    return bool(value(connection, f"SELECT EXISTS (SELECT FROM {table} WHERE {condition})"))
 
 
 class _Assembly:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import psycopg
 from psycopg import errors
 
+from phase_1.connection import value
 from phase_1.found import Found
+from phase_1.inventory import TIME
 from phase_1.scripts import Section, Value, read
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -80,12 +82,13 @@ class Report:
 
 def pooler(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> List[Finding]:
     """Whether a pooler hands the two sessions their server processes anew for each transaction."""
-    pids: Tuple[Set[int], Set[int]] = (set(), set())
     # A pooler at work may not have got back yet what a session has left: it is asked more than once.
-    for _ in range(_POOLER_ROUNDS):
-        for session, seen in zip((one, other), pids):
-            seen.update(pid for (pid,) in session.execute("SELECT pg_catalog.pg_backend_pid()"))
-    if len(pids[0]) == len(pids[1]) == 1 and not pids[0] & pids[1]:
+    seen = {
+        (session, value(session, "SELECT pg_catalog.pg_backend_pid()"))
+        for _ in range(_POOLER_ROUNDS)
+        for session in (one, other)
+    }
+    if len(seen) == len({pid for _, pid in seen}) == 2:
         return []
     return [
         Finding(
@@ -156,8 +159,7 @@ def integrity(connection: psycopg.Connection[Any]) -> List[Finding]:
 
 
 def _integrity(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
-    row = connection.execute("SELECT public.validate_client_data_integrity()").fetchone()
-    result: Dict[str, Any] = row[0] if row else {}
+    result: Dict[str, Any] = value(connection, "SELECT public.validate_client_data_integrity()")
     return result
 
 
@@ -252,11 +254,9 @@ def queries(found: Found) -> Iterator[Section]:
 
 def bind(connection: psycopg.Connection[Any], found: Found, section: Section, client: str) -> Optional[str]:
     """A client-scoped query with its sample values, or None if the client has no row to take them from."""
-    table = next(index.table for index in found.indexes if index.name == section.header("index"))
-    here = found.table(table)
-    values: Dict[str, Value] = dict(
-        found.values(client_id=client, time_column=(here and here.time_column) or "created_at")
-    )
+    index = next(index for index in found.indexes if index.name == section.header("index"))
+    time = found.table_of(index).time_column or TIME
+    values: Dict[str, Value] = dict(found.values(client_id=client, time_column=time))
     if section.header("sample"):
         cursor = connection.execute(section.render_header("sample", values))
         row = cursor.fetchone()
@@ -297,10 +297,8 @@ def baseline(connection: psycopg.Connection[Any], found: Found) -> Iterator[Meas
 def explain(connection: psycopg.Connection[Any], query: str, analyze: bool = False) -> Dict[str, Any]:
     """EXPLAIN of a query as PostgreSQL's JSON; with ``analyze`` the query runs, with its buffers."""
     settings = "ANALYZE, BUFFERS, " if analyze else ""
-    row = connection.execute(f"EXPLAIN ({settings}FORMAT JSON) {query}").fetchone()
-    assert row is not None
-    explained: Dict[str, Any] = row[0][0]
-    return explained
+    [explained] = value(connection, f"EXPLAIN ({settings}FORMAT JSON) {query}")
+    return dict(explained)
 
 
 def index_names(node: Mapping[str, Any]) -> List[str]:

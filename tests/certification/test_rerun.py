@@ -256,8 +256,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, State]]:
         began[connection] = state(connection)
         return connection
 
-    def close(connection: psycopg.Connection[Any] | None) -> None:
-        if connection is not None and connection in began and not connection.closed:
+    def close(connection: psycopg.Connection[Any]) -> None:
+        if connection in began and not connection.closed:
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             seen.append((began.pop(connection), state(connection)))
         real_close(connection)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from psycopg import errors
 
-from phase_1.options import Options
+from phase_1.options import Options, parse
 from phase_1.problems import DONE, REFUSED
 from tests.claims import CLAIMS, STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED, Claim
 from tests.plugins.database import Database, Templates
@@ -54,7 +54,7 @@ class Site:
 
     def look(self, options: Options | None = None) -> Staging:
         """The staging database as the plugin opens it, its first snapshot taken."""
-        self.open.append(Staging(self.dsn, options or Options()))
+        self.open.append(Staging(self.dsn, options or parse([])))
         assert self.open[-1].before
         return self.open[-1]
 

@@ -22,7 +22,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from phase_1 import problems
+from phase_1.connection import describe
 from phase_1.fingerprint import difference, fingerprint
+from phase_1.options import parse
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.certificate import ROOT
 from tests.support.embedded import Cluster
@@ -56,11 +58,13 @@ def _is_one_clear_message(ended: Run) -> bool:
     ("arguments", "words"),
     [
         (["--rollbck"], "--rollbck"),
+        (["--roll"], "--roll"),
         (["--skip-table", "sales"], "there is no such name; there are users"),
         (["--skip-table", "users"], "cannot be left out"),
         (["--skip-index", "idx_nothing"], "there is no such name; there are idx_users_client_created_at"),
         (["--column", "uploads"], "write it as TABLE.created_at=ACTUAL"),
-        (["--column", "products.created_at=made"], "no index on a time column"),
+        (["--column", "uploads.received_at=made"], "write it as TABLE.created_at=ACTUAL"),
+        (["--column", "products.created_at=made"], "products has no index on a time column"),
         (["--lock-timeout", "soon"], "not a duration"),
         (["--lock-timeout", "0ms"], "not a duration"),
         (["--purge-log"], "goes with --rollback"),
@@ -71,8 +75,8 @@ def _is_one_clear_message(ended: Run) -> bool:
         (["--rollback", "--verify"], "not allowed with"),
         (["--jobs", "2"], "goes with --online"),
         (["--online", "--jobs", "0"], "1 or more"),
-        (["--trusted-key", "trusted.pub"], "goes with --certificate"),
-        (["--strict"], "goes with --certificate"),
+        (["--trusted-key", "trusted.pub"], "--trusted-key goes with --certificate"),
+        (["--strict"], "--strict goes with --certificate"),
         (["--verify", "--certificate", "certificate.json"], "changes nothing anyway"),
         (["--certificate", "nowhere.json"], "No such file"),
     ],
@@ -88,6 +92,32 @@ def test_wrong_usage_is_said_before_anything_is_connected_to(arguments: list[str
     assert words in ended.err
     assert "no connection" not in ended.err
     assert _is_one_clear_message(ended)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ([], {"action": "migrate", "mode": "transactional", "lock_timeout": 500, "give_up_after": 120_000, "jobs": 1}),
+        (["--force"], {"force": True, "concurrently_timeout": 600_000, "dry_run": False, "purge_log": False}),
+        (["--online"], {"mode": "online", "lock_timeout": 200}),
+        (["--online", "--lock-timeout", "1ms"], {"lock_timeout": 1}),
+        (["--lock-timeout", "2 s", "--give-up-after", "3min"], {"lock_timeout": 2000, "give_up_after": 180_000}),
+        (["--jobs", "1"], {"jobs": 1}),
+        (["--online", "--jobs", "2"], {"jobs": 2}),
+        (["--rollback", "--purge-log", "--dry-run"], {"action": "rollback", "purge_log": True, "dry_run": True}),
+        (["--verify", "--skip-table", "uploads"], {"action": "verify", "skipped_tables": frozenset(["uploads"])}),
+        (["--column", "uploads.created_at=a=b"], {"columns": {"uploads": "a=b"}}),
+        (["--rollback", "--certificate", "c", "--strict"], {"certificate": "c", "strict": True, "trusted_key": None}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_command_line_is_read_as_it_is_meant(arguments: list[str], meant: dict[str, object]) -> None:
+    """What is said is what is done, and what is not said is what --help says of it.
+
+    A limit of two minutes for one of two seconds keeps an application waiting for a minute.
+    """
+    options = parse(arguments)
+    assert {name: getattr(options, name) for name in meant} == meant
 
 
 def _closed_port() -> int:
@@ -117,6 +147,69 @@ def test_database_that_cannot_be_reached_is_named(dsn: str, words: str) -> None:
     assert ended.status == problems.USAGE
     assert words in ended.err
     assert _is_one_clear_message(ended)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "environment", "words"),
+    [
+        ("host=a hostaddr=192.0.2.1 port=1 user=u dbname=d password=p", {}, "database d on a:1 as u"),
+        ("hostaddr=192.0.2.1 user=u", {"PGHOST": "b"}, "database u on 192.0.2.1:5432 as u"),
+        ("host=a port=1 user=u dbname=d", {"PGHOST": "b", "PGPORT": "2", "PGUSER": "v", "PGDATABASE": "e"},
+         "database d on a:1 as u"),
+        ("", {"PGHOST": "b", "PGPORT": "2", "PGUSER": "v", "PGDATABASE": "e"}, "database e on b:2 as v"),
+        ("", {}, "database the operating system's user on the local socket:5432 as the operating system's user"),
+    ],
+    ids=["all", "address", "before the environment", "environment", "nothing"],
+)  # fmt: skip
+def test_connection_is_described_as_libpq_takes_it(
+    monkeypatch: pytest.MonkeyPatch, dsn: str, environment: dict[str, str], words: str
+) -> None:
+    """What a message calls the database is what libpq connects to: the DSN, else the environment, else its defaults.
+
+    Whoever reads it would look for the mistake on another server.
+    """
+    for name in os.environ:
+        if name.startswith("PG"):
+            monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert describe(dsn) == words
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("fe_sendauth: no password supplied", "the user and the password"),
+        ('FATAL: Peer authentication failed for user "x"', "the user and the password"),
+        ('FATAL: database "x" does not exist', "the name of the database and of the role"),
+        ("FATAL: sorry, too many clients already", "no connection to spare"),
+        ("FATAL: remaining connection slots are reserved", "no connection to spare"),
+        ('could not translate host name "x" to address', "the name of the host"),
+        ("[Errno -2] Name or service not known", "the name of the host"),
+        ("failed to resolve host 'x'", "the name of the host"),
+        ("connection timeout expired", "the firewall"),
+        ("Connection timed out", "the firewall"),
+        ("Connection refused", "that the server is up"),
+    ],
+)
+def test_reason_of_libpq_leads_to_what_to_check(monkeypatch: pytest.MonkeyPatch, reason: str, advice: str) -> None:
+    """For each reason why there is no connection the message says what to look at, and of the others nothing.
+
+    Who is told to look at the firewall does not correct the password.
+    """
+    everything = {
+        "the user and the password", "the name of the database and of the role", "no connection to spare",
+        "the name of the host", "the firewall", "that the server is up",
+    }  # fmt: skip
+
+    def refuse(**_: object) -> None:
+        raise psycopg.OperationalError(reason)
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    ended = run("--dsn", "host=here")
+    assert ended.status == problems.USAGE
+    assert f": {reason}. What to do: " in ended.err
+    assert [each for each in everything if each in ended.err] == [advice]
 
 
 @exit_codes
@@ -409,6 +502,62 @@ def test_json_is_all_that_standard_output_has(database: Database) -> None:
         assert ended.json["exit_code"] == status, arguments
 
 
+@exit_codes
+def test_status_says_where_the_migration_stands(database: Database) -> None:
+    """--status says whether Phase 1 has not begun, is not complete, is done or would be refused, with the last entries.
+
+    Who takes over at night would start again what is half done, or take for done what is not.
+    """
+
+    def status() -> Run:
+        ended = run("--status", "--dsn", database.owner_dsn)
+        assert ended.status == 0, ended.err
+        return ended
+
+    assert "Phase 1 has not begun." in status().out
+    assert "Last entries of the log" not in status().out
+    assert run("--force", "--dsn", database.owner_dsn).status == 0
+    said = status().out
+    assert "Phase 1 is done." in said
+    assert re.search(r"^at +operation +status\n\S+ \S+  verify +completed\n\S+ \S+  migrate +completed$", said, re.M)
+    log = run("--status", "--json", "--dsn", database.owner_dsn).json["log"]
+    assert [entry[1:] for entry in log[:2]] == [["verify", "completed", "None"], ["migrate", "completed", "None"]]
+    assert len(log) == 10
+    database.execute("DROP INDEX public.idx_products_client_ean")
+    said = status().out
+    assert "Phase 1 is not complete." in said
+    assert re.search(r"^  create_index$", said, re.M)
+    database.execute("ALTER TABLE public.products RENAME ean TO code")
+    said = status().out
+    assert "would be refused: see the errors above" in said
+    assert "--skip-index idx_products_client_ean" in said
+
+
+@exit_codes
+@pytest.mark.parametrize(
+    ("stopped", "why"),
+    [(KeyboardInterrupt(), "interrupted"), (psycopg.OperationalError("gone\nfor good"), "gone for good")],
+    ids=["interrupted", "lost"],
+)
+def test_checks_that_cannot_be_run_do_not_hide_that_all_is_migrated(
+    database: Database, monkeypatch: pytest.MonkeyPatch, stopped: BaseException, why: str
+) -> None:
+    """Where the checks after a migration cannot be run, it says that all is committed, why, and --verify; exit code 4.
+
+    Somebody would restore the backup of a database that is as it should be.
+    """
+
+    def stop(*_: object) -> None:
+        raise stopped
+
+    monkeypatch.setattr("migrate.report", stop)
+    ended = run("--force", "--dsn", database.owner_dsn)
+    assert ended.status == problems.VIOLATIONS
+    assert f"migrated and committed, but the checks could not be run: {why}. What to do: --verify." in ended.err
+    monkeypatch.undo()
+    assert run("--verify", "--dsn", database.owner_dsn).status == 0
+
+
 @pytest.fixture
 def narrow(database: Database) -> str:
     """What a terminal of 80 columns shows of a dry run and a migration."""
@@ -503,6 +652,7 @@ def test_interrupt_while_a_lost_server_is_waited_for_promises_nothing(database: 
     assert process.returncode == problems.STOPPED, err
     assert "interrupted from the keyboard" in err
     assert "unknown" in err
+    assert "failed at add_client_id(email_logs): " in err
     assert "migrate.py --status" in err
     assert "Traceback" not in err
     assert database.query(

@@ -201,3 +201,29 @@ def test_password_that_is_the_name_of_the_role_is_not_taken_out_of_names() -> No
     dsn = "postgresql://app_owner:app_owner@127.0.0.1/app"
     assert redact("belongs to app_owner", dsn) == "belongs to app_owner"
     assert redact("belongs to app_owner", dsn.replace(":app_owner", ":owner")) == "belongs to app_********"
+
+
+def test_password_that_is_a_word_of_the_script_leaves_the_script_as_it_runs(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that stands in the script by chance is hidden everywhere but there, also in its JSON.
+
+    The script would be one that does not run, or does something else.
+    """
+    database = templates.clone("founding-tiny")
+    plain = run("--dsn", database.owner_dsn, "--dry-run").out
+    monkeypatch.setenv("PGPASSWORD", "organizations")
+    assert run("--dsn", database.owner_dsn, "--dry-run").out == plain
+    result = run("--dsn", database.owner_dsn, "--dry-run", "--json").json
+    assert result["script"] == plain
+    assert "create_********" in result["plan"]["to_do"]
+    database.drop()
+
+
+def test_password_that_begins_like_another_one_is_hidden_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two passwords the longer one is looked for first, so that nothing of it stays behind the shorter one.
+
+    The rest of a password is soon guessed.
+    """
+    monkeypatch.setenv("PGPASSWORD", "abc")
+    assert redact("abcdef and abc", "postgresql://u:abcdef@127.0.0.1/d") == "******** and ********"

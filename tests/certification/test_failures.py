@@ -206,6 +206,7 @@ def test_error_of_a_statement_is_told_and_logged_and_leaves_no_trace(
         done = run("--dsn", database.owner_dsn, "--force")
         assert done.status == 1
         assert f"failed at {step}: no space left (SQLSTATE 53100)" in done.err
+        assert "The connection is lost" not in done.out
         assert difference(before, fingerprint(watcher, exclude=[LOG])) == []
         assert database.rows_with_xmin() == rows
         assert database.query(
@@ -219,6 +220,62 @@ def test_error_of_a_statement_is_told_and_logged_and_leaves_no_trace(
         assert documented == ([(step,)] if "client_id" in step else [])
     database.execute("DROP EVENT TRIGGER fault")
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("failure-is-logged")
+@pytest.mark.parametrize(("losses", "entries"), [(1, 2), (100, 0)], ids=["once", "always"])
+def test_entry_whose_session_is_lost_is_written_again(
+    database: Database, proxy: Proxy, losses: int, entries: int
+) -> None:
+    """The session that keeps the log is lost at the entry of a failure: it is written over a new one, or said to lack.
+
+    Otherwise the one entry that everybody looks for is not there, and the message sends them to it.
+    """
+    database.execute(FAULT.format(object="public.uploads%"))
+    lost: list[str] = []
+
+    def lose(statement: wire.Statement) -> Literal["cut"] | None:
+        if statement.sql.startswith(f"INSERT INTO {LOG}") and "'failed'" in statement.sql and len(lost) < losses:
+            lost.append(statement.sql)
+            return "cut"
+        return None
+
+    proxy.before(lose)
+    done = run("--dsn", proxy.dsn(database.name, OWNER), "--force")
+    proxy.before(None)
+    assert done.status == FAILED
+    assert lost
+    assert ("The entry in migration_log has the details." in done.err) == bool(entries)
+    assert ("There is no entry in migration_log" in done.err) == (not entries)
+    assert len(database.query(f"SELECT FROM {LOG} WHERE status = 'failed'")) == entries
+
+
+@pytest.mark.claim("failure-is-logged", "online-resumes")
+@pytest.mark.parametrize(("losses", "status"), [(2, DONE), (100, STOPPED)], ids=["twice", "always"])
+def test_build_does_not_begin_before_its_entry_is_written(
+    database: Database, proxy: Proxy, losses: int, status: int
+) -> None:
+    """The session of the log is lost at the entry of a build: it is tried again for a while, then the run stops.
+
+    An index without its entry is taken for the application's own, and stays there for good after the rollback.
+    """
+    lost: list[str] = []
+
+    def lose(statement: wire.Statement) -> Literal["cut"] | None:
+        if "outside_transaction" in statement.sql and len(lost) < losses:
+            lost.append(statement.sql)
+            return "cut"
+        return None
+
+    proxy.before(lose)
+    limits = ("--give-up-after", "1min" if status == DONE else "1ms")
+    done = run("--dsn", proxy.dsn(database.name, OWNER), "--force", "--online", *limits)
+    proxy.before(None)
+    assert done.status == status, done.err
+    if status == STOPPED:
+        assert "migration_log cannot be written to" in done.err
+        assert database.query("SELECT to_regclass('public.idx_users_client_created_at')") == [(None,)]
+    assert len(lost) >= 2
 
 
 @pytest.mark.claim("commit-verdict-is-read-from-server", "failure-is-logged")

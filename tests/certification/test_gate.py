@@ -148,6 +148,12 @@ def test_schema_that_was_not_certified_is_named_by_what_differs(
     assert [each["level"] for each in refused.of("schema_is_certified")] == ["error"]
     with closing(database.connect()) as connection:
         assert difference(before, fingerprint(connection)) == []
+    database.execute("CREATE INDEX extra_2 ON public.email_logs (id); CREATE INDEX extra_3 ON public.email_logs (id)")
+    [finding] = run(*gate, "--dry-run").of("schema_is_certified")
+    assert finding["problem"].endswith("; index public.extra_3: is there in the database only")
+    database.execute("CREATE INDEX extra_4 ON public.email_logs (id)")
+    [finding] = run(*gate, "--dry-run").of("schema_is_certified")
+    assert finding["problem"].endswith("; index public.extra_3: is there in the database only; and 1 more")
     # A table that is left out on purpose is not compared.
     assert run(*gate, "--strict", "--dry-run", "--skip-table", "email_logs").status == DONE
     database.drop()
@@ -235,6 +241,30 @@ def _replace_the_fingerprints(made: Document) -> None:
         each["schema"] = {"table public.users": {}}
 
 
+def _take_those_of_another_version(made: Document) -> None:
+    """What is known of this version is nothing, and of another one all."""
+    _widen_everywhere(made)
+    predicate = made["predicate"]
+    [ours, other] = predicate["runs"]
+    for each in other["fingerprints"]:
+        predicate["rehearsals"].append({"of": "staging", "version_num": 190000, "schema": each["schema"]})
+    predicate["runs"] = [{**ours, "fingerprints": []}, other, {**other, "server": None}]
+    for claim in made["predicate"]["claims"]:
+        claim["runs"].append({**claim["runs"][0], "run": 2})
+
+
+def _fail_a_run(made: Document) -> None:
+    made["predicate"]["runs"][0]["verdict"] = "not certified"
+
+
+def _fail_the_result(made: Document) -> None:
+    made["predicate"]["result"] = "FAILED"
+
+
+def _give_a_reason(made: Document) -> None:
+    made["predicate"]["reasons"] = ["the lights went out"]
+
+
 def _change_the_version(made: Document) -> None:
     made["predicate"]["schema"] = 3
 
@@ -255,6 +285,9 @@ TAMPERINGS: dict[str, tuple[Change, tuple[int, str], tuple[int, str]]] = {
     "an honest failure": (_fail, (REFUSED, "says 'not certified': 1 of 3 claims"), SIGNATURE),
     "the verdict turned": (_turn_the_verdict, CONTRADICTS, SIGNATURE),
     "a claim's result turned": (_turn_a_claim, CONTRADICTS, SIGNATURE),
+    "a run's verdict turned": (_fail_a_run, CONTRADICTS, SIGNATURE),
+    "the result turned": (_fail_the_result, CONTRADICTS, SIGNATURE),
+    "a reason added": (_give_a_reason, CONTRADICTS, SIGNATURE),
     "a claim removed": (_remove_a_claim, CONTRADICTS, SIGNATURE),
     "a claim removed everywhere": (_forge, THROUGH, SIGNATURE),
     "a version added": (_widen, (REFUSED, "not certified on 19.0: first, second, third"), SIGNATURE),
@@ -264,6 +297,11 @@ TAMPERINGS: dict[str, tuple[Change, tuple[int, str], tuple[int, str]]] = {
     "a file added": (_add_a_file, (REFUSED, "missing: sql/phase_2.sql"), SIGNATURE),
     "the fingerprints replaced": (
         _replace_the_fingerprints,
+        (REFUSED, "matches no certified variant and no rehearsal"),
+        SIGNATURE,
+    ),
+    "the fingerprints of another version": (
+        _take_those_of_another_version,
         (REFUSED, "matches no certified variant and no rehearsal"),
         SIGNATURE,
     ),

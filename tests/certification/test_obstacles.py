@@ -160,6 +160,93 @@ def test_jobs_make_do_with_the_connections_that_there_are(templates: Templates, 
         assert go(database, "--verify").status == DONE
 
 
+BUILDING = (
+    "SELECT query FROM pg_stat_activity"
+    " WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
+)
+
+
+@contextmanager
+def reader(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """A report that has begun: every build of an index waits for it."""
+    with database.connect(autocommit=False, application_name="report") as report:
+        report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        report.execute("SELECT 1")
+        yield report
+
+
+@pytest.mark.claim("modes-end-alike")
+def test_jobs_are_at_work_on_the_largest_tables_at_once(templates: Templates) -> None:
+    """With --jobs 2 the indexes of two tables are built at a time, the longest work first, over two sessions more.
+
+    Side by side in name only, the builds would take twice the night that was planned.
+    """
+    with found(templates) as database:
+        work = {
+            table.name: len(table.indexes) * database.query(f"SELECT count(*) FROM public.{table.name}")[0][0]
+            for table in TABLES
+        }
+        with reader(database) as report:
+            process = start("--dsn", database.owner_dsn, "--force", "--online", "--jobs", "2")
+            wait_for(database, f"SELECT 1 FROM ({BUILDING}) AS building HAVING count(*) = 2", patience=PATIENCE)
+            at_work = {query.split(" ON public.")[1].split()[0] for (query,) in database.query(BUILDING)}
+            [(sessions,)] = database.query(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'phase_1'"
+            )
+            report.rollback()
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == DONE, err
+        assert at_work == set(sorted(work, key=work.__getitem__)[-2:])
+        assert sessions == 4
+
+
+@pytest.mark.claim("online-resumes", "exit-codes")
+def test_jobs_stop_where_one_of_them_cannot_go_on(templates: Templates, proxy: Proxy) -> None:
+    """Where one of two builds side by side fails, the run stops, and says which and why; the next one goes on.
+
+    A run that says nothing, or the name of another index, is started again with the cause still there.
+    """
+    held: list[psycopg.Connection[Any]] = []
+
+    def hold(statement: Statement) -> None:
+        if statement.sql.startswith("CREATE INDEX CONCURRENTLY") and not held:
+            held.append(database.connect(autocommit=False, application_name="report"))
+            held[0].execute("LOCK TABLE public.email_logs IN SHARE UPDATE EXCLUSIVE MODE")
+
+    with found(templates) as database:
+        proxy.before(hold)
+        limits = ("--concurrently-timeout", "300ms", "--give-up-after", "1ms")
+        ended = go(database, "--online", "--jobs", "2", *limits, dsn=proxy.dsn(database.name, OWNER))
+        proxy.before(None)
+        held[0].close()
+        assert ended.status == STOPPED, ended.out + ended.err
+        assert "failed at create_index(idx_email_logs_client_created_at): no lock within" in ended.err
+        assert leftovers(database) == []
+        assert go(database, "--online", "--jobs", "2").status == DONE
+
+
+@pytest.mark.claim("online-resumes", "exit-codes")
+def test_jobs_that_are_interrupted_twice_are_cancelled(templates: Templates) -> None:
+    """Ctrl-C twice ends builds side by side while what they wait for is still there, and leaves no invalid index.
+
+    Whoever wants to stop would have to kill the runner, and with it what clears up.
+    """
+    with found(templates) as database:
+        with reader(database):
+            process = start("--dsn", database.owner_dsn, "--force", "--online", "--jobs", "2")
+            wait_for(database, f"SELECT 1 FROM ({BUILDING}) AS building HAVING count(*) = 2", patience=PATIENCE)
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            assert any("Ctrl-C again cancels it" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == STOPPED, err
+        assert "Traceback" not in err
+        assert leftovers(database) == []
+        assert go(database, "--online", "--jobs", "2").status == DONE
+
+
 @contextmanager
 def limited(database: Database, connections: int) -> Iterator[None]:
     """The owner of the tables may have no more than so many connections in this database."""

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from phase_1.fingerprint import Fingerprint, difference
+from phase_1.found import _short
 from phase_1.inventory import TABLES
 from phase_1.problems import STOPPED, VIOLATIONS
 from tests.plugins.certificate import Evidence
@@ -241,3 +242,19 @@ def test_table_without_a_client_cannot_be_attached_until_it_has_one(templates: T
         connection.execute(attach)
     assert run("--dsn", database.owner_dsn, "--verify").status == 0
     database.drop()
+
+
+@pytest.mark.claim("partitioned-tables-too")
+@pytest.mark.parametrize("letter", ["x", "ä"])
+def test_name_that_is_too_long_is_cut_to_one_of_its_own(letter: str) -> None:
+    """A name of up to 63 bytes stays; a longer one is cut to 63 bytes or less, and never to that of another.
+
+    PostgreSQL would cut it itself: the constraints of two partitions of one table would have one name.
+    """
+    size = len(letter.encode())
+    longest = letter * (63 // size)
+    assert _short(longest) == longest
+    names = {_short(longest + rest) for rest in (letter, letter * 2, letter * 3)}
+    assert len(names) == 3
+    assert all(64 - size <= len(name.encode()) <= 63 for name in names)
+    assert all(name.startswith(letter * (54 // size) + "_") for name in names)

@@ -7,16 +7,19 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import psycopg
 import pytest
 
+from migrate import _look as look
 from phase_1 import apply
 from phase_1 import connection as connections
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
+from phase_1.options import parse
 from phase_1.plan import BEGIN
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
@@ -88,7 +91,9 @@ def test_second_run_does_nothing(database: Database, proxy: Proxy, direction: li
     first = len(proxy.statements())
     second = through(proxy, database, *direction, *mode)
     assert (second.status, second.err) == (0, "")
-    assert "Nothing to do" in second.out
+    nothing = "the log does not say that Phase 1 did anything" if direction else "every step of Phase 1 is done."
+    assert f"Nothing to do: {nothing}" in second.out
+    assert "-- Phase 1" not in second.out
     assert difference(before, objects(database)) == []
     assert rows(database) == before_rows
     assert written(proxy.statements()[first:]) == []
@@ -201,6 +206,7 @@ def test_dry_run_of_what_is_done_is_a_script_without_statements(migrated: Databa
     done = run("--dsn", migrated.owner_dsn, "--dry-run")
     assert done.status == 0
     assert all(line == "" or line.startswith("-- ") for line in done.out.splitlines())
+    assert "-- 0 steps to do" in done.out
 
 
 @pytest.mark.claim("dry-run-only-reads")
@@ -313,6 +319,24 @@ def test_sessions_are_left_as_they_were_found(database: Database, sessions: list
         assert after == before
 
 
+@pytest.mark.claim("settings-do-not-leak")
+def test_session_of_a_build_that_failed_is_left_as_it_was_found(
+    database: Database, sessions: list[tuple[State, State]]
+) -> None:
+    """A build outside of a transaction that fails leaves none of its settings in the session.
+
+    No ROLLBACK takes them back, and whoever gets the session from a pooler waits ten minutes for a lock.
+    """
+    with database.connect(autocommit=False) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")  # takes the snapshot that the build waits for
+        limits = ("--concurrently-timeout", "50ms", "--give-up-after", "1ms")
+        assert run("--dsn", database.owner_dsn, "--force", "--online", *limits).status == 5
+    assert len(sessions) == 2
+    for before, after in sessions:
+        assert after == before
+
+
 @pytest.mark.claim("one-runner-at-a-time")
 def test_second_runner_names_the_first_and_exits(database: Database) -> None:
     """While one runner waits half-way, a second one exits with 6, naming its process; the first goes on.
@@ -333,6 +357,7 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
         second = run("--dsn", database.owner_dsn, "--force")
         assert second.status == 6
         assert f"process {pid} " in second.err
+        assert (" from " in second.err) == (not database.server.host.startswith("/"))
         assert database.query(f"TABLE {LOG}") == before
         holder.rollback()
         out, err = first.communicate(timeout=PATIENCE)
@@ -341,6 +366,27 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
         first.kill()
         first.wait()
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+def test_run_waits_for_the_session_of_a_runner_that_has_just_died(database: Database, proxy: Proxy) -> None:
+    """A lock that is let go of a moment later, as by the session of a runner that was killed, stops nobody.
+
+    Who starts a killed run again at once would be told of another runner, and look for it in vain.
+    """
+    dead = database.connect()
+    dead.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})".encode())
+    asked: list[str] = []
+
+    def let_go(statement: Statement) -> None:
+        if "pg_try_advisory_lock" in statement.sql:
+            asked.append(statement.sql)
+            if len(asked) == 3:
+                dead.close()
+
+    proxy.before(let_go)
+    assert through(proxy, database).status == 0
+    assert len(asked) >= 3
 
 
 class Holder:
@@ -420,6 +466,52 @@ def test_run_tries_again_and_succeeds_once_the_lock_is_released(
     assert len(tries) == 2
     found = re.findall(r"gave way, trying again in .* In the way: process (\d+) \(report, app_owner,", done.out)
     assert found == [str(holders[0].pid)]
+
+
+@pytest.mark.claim("lock-waits-give-way")
+@pytest.mark.parametrize(("draw", "share"), [(min, 0.5), (max, 1.5)], ids=["shortest", "longest"])
+def test_pauses_between_two_tries_double_up_to_the_longest(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch, draw: Callable[[float, float], float], share: float
+) -> None:
+    """The pauses start at the lock timeout, double, and end at the longest, each half as long to half as long again.
+
+    One that only grows sleeps through the night after the report has ended, and two alike meet again and again.
+    """
+    monkeypatch.setattr("random.uniform", draw)
+    monkeypatch.setattr(apply, "LONGEST_PAUSE", 0.1)
+    pauses: list[float] = []
+
+    class Waiting(apply.Watch):
+        def waiting(self, label: str, blockers: Sequence[str], pause: float) -> None:
+            pauses.append(pause)
+            if len(pauses) == 5:
+                holder.release()
+
+    database = templates.clone("founding-tiny")
+    holder = Holder(database, "email_logs")
+    options = parse(["--lock-timeout", "20ms"])
+    sessions = apply.Sessions(database.owner_dsn)
+    apply.run(look(sessions, options)[2], sessions, options, Waiting())
+    sessions.close()
+    assert pauses == pytest.approx([share * each for each in (0.02, 0.04, 0.08, 0.1, 0.1)])
+    database.drop()
+
+
+@pytest.mark.claim("lock-waits-give-way")
+def test_run_that_gives_up_says_how_long_and_how_often_it_tried(templates: Templates) -> None:
+    """A run that gives up says within what time it got no lock, and in how many tries.
+
+    Who reads it has to tell a limit that is too short from a report that never ends.
+    """
+    database = templates.clone("founding-tiny")
+    holder = Holder(database, "email_logs")
+    limits = ("--lock-timeout", "250ms", "--give-up-after", "2500ms")
+    done = run("--dsn", database.owner_dsn, "--force", *limits)
+    tries = done.out.count("gave way, trying again") + 1
+    assert tries > 1
+    assert f"no lock within 2.5 s, {tries} tries (locking the tables). In the way: process {holder.pid} " in done.err
+    holder.release()
+    database.drop()
 
 
 @pytest.mark.claim("lock-waits-give-way")

@@ -648,6 +648,25 @@ def test_rows_written_between_a_stop_and_the_second_run_are_not_taken_for_those_
     migrate(database)
 
 
+@pytest.mark.claim("rollback-shows-what-is-lost", "existing-client-id-kept")
+def test_rows_that_cannot_be_told_from_those_of_before_stay_and_the_rollback_says_so(database: Database) -> None:
+    """Where a table had rows of the default organization before, those that were filled stay with it, and that is said.
+
+    Emptied with the others they would be nobody's, and were somebody's before.
+    """
+    database.execute(
+        OWN_ORGANIZATIONS + ADOPTED + "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        f"UPDATE public.uploads SET client_id = '{BETA}' WHERE id = (SELECT id FROM public.uploads LIMIT 1)"
+    )
+    clients = "SELECT DISTINCT client_id FROM public.uploads"
+    migrate(database)
+    said = "rows of uploads that Phase 1 gave to the default organization stay there"
+    assert f"-- {said}" in roll_back(database, "--dry-run").out
+    done = roll_back(database)
+    assert (done.status, f"note: {said}" in done.out) == (0, True), done.err
+    assert database.query(clients) == [(uuid.UUID(BETA),)]
+
+
 @pytest.mark.claim("rollback-shows-what-is-lost")
 def test_client_that_is_kept_is_not_counted_as_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client_id that stays loses nothing, and rows that have no client yet are nobody's: no --force is asked for.

@@ -747,6 +747,9 @@ def test_verify_takes_what_the_migration_was_told_from_the_log(templates: Templa
         owner = bench.database.owner_dsn
         bench.do(_DIFFERENT)
         assert _told("--dsn", owner, "--force", *mode, *_OPTIONS) == (DONE, "")
+        assert bench.database.query(
+            "SELECT operation FROM public.migration_log WHERE status = 'skipped' ORDER BY id"
+        ) == [("email_logs",), ("idx_products_client_ean",)]
         everything = f"{_TIMES} {_LEFT_OUT} --grant-execute-to authenticator"
         assert _told("--dsn", owner, "--verify") == (DONE, everything)
         assert run("--dsn", owner, "--verify", "--json").json["options_from_the_log"] == _each(everything)

@@ -28,3 +28,72 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "[LEFT JOIN → JOIN] pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]",
     ): _SHORTER,
 }
+
+_FROZEN = "that nothing changes it is said to the reader and to mypy; nothing does"
+_A_CHOICE = "how long, how often or how many is a choice: a little more or less is as good"
+_NO_SUCH_SERVER = "only a server differs that is not there: between two releases, or the first one of a major version"
+_THE_CLOCK = "the clock would have to stand at exactly that moment"
+_BY_NAME = "nobody gives it by its place"
+_ONE = "there is one of them, or each will do"
+_KEPT = "it is read as often as it is asked for: slower, and the same"
+_LOOKS = "how many digits or blanks: nobody who reads it takes it for something else"
+
+#: Those that are many of a kind: by file, operator, and the line with the change in it, each a pattern.
+ALIKE: tuple[tuple[str, str, str, str], ...] = (
+    (".*", "ReplaceTrueWithFalse", r"@dataclass\(frozen=\[Tru → Fals\]e\)", _FROZEN),
+    (".*", "ReplaceBinaryOperator_Mul_Div", r"def .*\[\* → /\].*", _BY_NAME),
+    (".*", "ReplaceComparisonOperator_(Gt_GtE|Lt_LtE)", r".*time\.monotonic\(\).* [<>]\[ → =\] deadline.*", _THE_CLOCK),
+    (".*", "NumberReplacer", r".*version >= .*\d\].*", _NO_SUCH_SERVER),
+    (".*", "ReplaceComparisonOperator_GtE_Gt", r".*version >\[= → \] \d+.*", _NO_SUCH_SERVER),
+    (".*", "NumberReplacer", r".* // \[10000 → 9999\].*", _NO_SUCH_SERVER),
+    ("phase_1/connection.py", ".*", r"if .*server_version <\[ → =\] OLDEST_MAJOR \* 10000:", _NO_SUCH_SERVER),
+    ("phase_1/connection.py", ".*", r"if .*server_version < OLDEST_MAJOR \* \[10000 → 9999\]:", _NO_SUCH_SERVER),
+    ("phase_1/apply.py", "NumberReplacer", r"(RECONNECT|PARTING|LOOK)_SECONDS = .*|LONGEST_PAUSE = .*", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r"time\.sleep\((\[0 → 1\]\.5|LOOK_SECONDS / \[2 → .\])\).*", _A_CHOICE),
+    ("phase_1/apply.py", "ReplaceBinaryOperator_Div_Mul", r"time\.sleep\(LOOK_SECONDS \[/ → \*\] 2\).*", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r"session\.cancel_safe\(timeout=\[5 → .\]\)", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r"deadline = .*_after / (\[1000 → 999\]|100\[0 → 1\])", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r"deadline = .*\(\[0 → -?1\] if self\._stays_away else wait\)", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r"for _ in range\(\[2 → 3\]\):", _A_CHOICE),
+    (
+        "phase_1/connection.py",
+        "NumberReplacer",
+        r"\"(connect_timeout|keepalives_\w+|tcp_user_timeout)\": .*",
+        _A_CHOICE,
+    ),
+    ("phase_1/found.py", "NumberReplacer", r"(BATCH|ADVISORY_LOCK) = .*", _A_CHOICE),
+    ("phase_1/plan.py", "NumberReplacer", r"INDEX_ENTRY_BYTES = .*", _A_CHOICE),
+    ("phase_1/verify.py", "NumberReplacer", r"_POOLER_ROUNDS = .*", _A_CHOICE),
+    ("phase_1/apply.py", "NumberReplacer", r".*\b(steps|builds|queue|failures)\[\[0 → -1\]\].*", _ONE),
+    ("phase_1/connection.py", "NumberReplacer", r"return row\[\[0 → -1\]\] if row else None", _ONE),
+    ("phase_1/verify.py", "NumberReplacer", r".*section\.render\(.*\)\[\[0 → -1\]\].*", _ONE),
+    (".*", "RemoveDecorator", r"\[ @lru_cache.* → \].*", _KEPT),
+    ("phase_1/connection.py", "NumberReplacer", r"@lru_cache\(maxsize=\[1 → .\]\)", _KEPT),
+    ("phase_1/console.py", "NumberReplacer", r"sys\.stdout\.write\(json\.dumps\(.* indent=\[2 → .\].*", _LOOKS),
+    ("phase_1/console.py", "NumberReplacer", r"\"seconds\": round\(plan\.seconds, \[1 → .\]\),", _LOOKS),
+    ("phase_1/verify.py", "NumberReplacer", r"milliseconds=round\(.*, \[3 → .\]\),", _LOOKS),
+    (
+        "migrate.py",
+        "ReplaceFalseWithTrue",
+        r"console = Console\(.*, aside=\[Fals → Tru\]e\)",
+        "all that it says is an error",
+    ),
+    (
+        "phase_1/apply.py",
+        "ReplaceTrueWithFalse",
+        r"super\(\)\.__init__\(daemon=\[Tru → Fals\]e\)",
+        "it is always stopped; only a Ctrl-C between two statements could have it left over",
+    ),
+    (
+        "phase_1/apply.py",
+        "NumberReplacer",
+        r"self\._watch\.progress\(min\(share, \[1 → 2\]\.0\)\)",
+        "PostgreSQL may say more than there is by its estimate of the rows; no build of ours gets it to",
+    ),
+    (
+        "phase_1/apply.py",
+        "ReplaceFalseWithTrue",
+        r"self\.committing = \[Fals → Tru\]e",
+        "the first statement says whether it is a COMMIT before it is sent",
+    ),
+)

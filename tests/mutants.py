@@ -2,9 +2,10 @@
 
     python -m tests.mutants [--python] [--number N | --all] [--seed N] [--only TEXT]
 
-With ``--python`` it is the runner that is changed, by the operators of Cosmic Ray. The likeliest tests of a mutant
-are run first, then all others, until one fails. One that nothing fails on has survived: a test is missing, or
-tests/equivalents.py says why nobody could tell it from the original.
+The likeliest tests of a mutant are run first, then all others, until one fails. With ``--python`` it is the runner
+that is changed, by the operators of Cosmic Ray, and the tests are those that execute its line, for some minutes at
+most: what is noticed only later counts as not noticed. One that nothing fails on has survived: a test is missing,
+or tests/equivalents.py says why nobody could tell it from the original.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
+from math import inf
 from random import Random
 from typing import Any
 
-from tests.equivalents import EQUIVALENT
+from tests.equivalents import ALIKE, EQUIVALENT
+from tests.support.lines import measured
 from tests.support.mutation import FILES, INVENTORY, Mutant, mutants
 from tests.support.sabotage import BROKEN, PASSED, TIMEOUT, Job, Outcome, run_all, write_report
 
@@ -34,6 +37,8 @@ GOAL, GOAL_OF_PYTHON = 0.98, 0.85
 _PATIENCE = 60.0
 #: Seconds for the likeliest tests: what they have not noticed by then is left to all the others.
 _LIMIT = 40.0
+#: Seconds for all the others of a mutant of the runner: some of its lines are executed by every test there is.
+_LONG_LIMIT = 120.0
 
 _END_STATE = "test_end_state.py"
 _FUNCTIONS = ("test_functions.py", "test_functions_", "test_integrity_")
@@ -67,18 +72,18 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (INVENTORY, "TIME_COLUMNS", ("test_time_column",)),
     (INVENTORY, "CHILDREN", _FUNCTIONS),
     (INVENTORY, ".*", (_END_STATE, "test_index_use.py")),
-    ("migrate.py", ".*", ("test_command_line.py", "test_failures.py", "test_gate.py", "test_rerun.py")),
+    ("migrate.py", ".*", ("test_command_line.py", "test_gate.py", "test_rerun.py", "test_rollback.py")),
     (
         "phase_1/apply.py",
         ".*",
         (
-            "test_command_line.py", "test_failures.py", "test_obstacles.py", "test_online.py", "test_rerun.py",
-            "test_locks.py", "test_rollback.py",
+            "test_failures.py", "test_obstacles.py", "test_online.py", "test_rerun.py", "test_console.py",
+            "test_locks.py", "test_rollback.py", "test_command_line.py",
         ),
     ),
     ("phase_1/certificate.py", ".*", ("test_gate.py", "test_certificate.py")),
     ("phase_1/connection.py", ".*", ("test_command_line.py", "test_secrets.py", "test_obstacles.py")),
-    ("phase_1/console.py", ".*", ("test_command_line.py", "test_verify.py", "test_preflight.py")),
+    ("phase_1/console.py", ".*", ("test_console.py", "test_command_line.py", "test_verify.py", "test_preflight.py")),
     ("phase_1/fingerprint.py", ".*", ("test_fingerprint.py",)),
     ("phase_1/found.py", ".*", (_END_STATE, "test_preflight.py", "test_partitioned.py", "test_rollback.py")),
     ("phase_1/journal.py", ".*", ("test_failures.py", "test_rerun.py")),
@@ -95,7 +100,10 @@ _SLOW = ("test_model.py", "test_load.py", "test_generated.py", "test_failures.py
 _PATHS = ("tests/certification",)
 _PATHS_OF_PYTHON = (
     "tests/certification",
-    *(f"tests/tools/test_{each}.py" for each in ("command_line", "certificate", "fingerprint", "scripts", "secrets")),
+    *(
+        f"tests/tools/test_{each}.py"
+        for each in ("command_line", "console", "certificate", "fingerprint", "scripts", "secrets")
+    ),
 )
 
 
@@ -105,6 +113,30 @@ def likely(mutant: Mutant) -> tuple[str, ...]:
         if re.fullmatch(file, mutant.file) and re.fullmatch(section, mutant.section):
             return tuple(text.replace("{section}", mutant.section) for text in texts)
     raise LookupError(f"nothing is likely for {mutant.file}, {mutant.section}")
+
+
+def explained(mutant: Mutant) -> str:
+    """Why nobody could tell it from the original; nothing where somebody could."""
+    if mutant.key in EQUIVALENT:
+        return EQUIVALENT[mutant.key]
+    return next((why for *patterns, why in ALIKE if _is_like(mutant, patterns)), "")
+
+
+def _is_like(mutant: Mutant, patterns: Sequence[str]) -> bool:
+    return all(map(re.fullmatch, patterns, (mutant.file, mutant.operator, mutant.text)))
+
+
+def stale(whole: Sequence[Mutant]) -> list[tuple[str, ...]]:
+    """The explanations for which there is no mutant any more, of the files that these are mutants of."""
+    files = {mutant.file for mutant in whole}
+    keys = {key for key in EQUIVALENT if key[0] in files} - {mutant.key for mutant in whole}
+    patterns = [
+        patterns
+        for *patterns, _ in ALIKE
+        if any(re.fullmatch(patterns[0], file) for file in files)
+        and not any(_is_like(each, patterns) for each in whole)
+    ]
+    return [*sorted(keys), *map(tuple, patterns)]
 
 
 def sample(whole: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
@@ -127,13 +159,12 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     began = time.monotonic()
     whole = _of_python() if given.python else mutants()
-    files = {mutant.file for mutant in whole}
-    stale = sorted({key for key in EQUIVALENT if key[0] in files} - {mutant.key for mutant in whole})
+    gone = stale(whole)
     asked = [each for each in whole if given.only in f"{each.file} {each.section} {each.operator}"]
     chosen = sample(asked, len(asked) if given.all else given.number, given.seed)
-    tried = [each for each in chosen if each.key not in EQUIVALENT]
+    tried = [each for each in chosen if not explained(each)]
     print(f"{len(chosen)} of {len(whole)} mutants, seed {given.seed}; {len(chosen) - len(tried)} explained", flush=True)
-    results = _run(tried, _PATHS_OF_PYTHON if given.python else _PATHS, quick=given.quick)
+    results = (_run_python if given.python else _run)(tried, quick=given.quick)
     survivors = [mutant for mutant in tried if results[mutant].outcome == PASSED]
     score = 1 - len(survivors) / len(tried) if tried else 1.0
     seconds = round(time.monotonic() - began, 1)
@@ -145,18 +176,18 @@ def main(arguments: list[str]) -> int:
             "complete": not given.quick and not given.only,
             "score": round(score, 4),
             "seconds": seconds,
-            "stale explanations": [list(key) for key in stale],
-            "equivalent": [{**_row(each), "why": EQUIVALENT[each.key]} for each in chosen if each.key in EQUIVALENT],
+            "stale explanations": [list(each) for each in gone],
+            "equivalent": [{**_row(each), "why": explained(each)} for each in chosen if explained(each)],
             "mutants": [{**_row(each), **_result(results[each])} for each in tried],
         },
     )
     for mutant in survivors:
         print(f"survived{' the likeliest tests' if given.quick else ''}: {_sentence(mutant)}")
-    for key in stale:
-        print(f"stale: there is no such mutant any more: {key}")
+    for each in gone:
+        print(f"stale: there is no such mutant any more: {each}")
     counts = Counter(results[each].outcome for each in tried)
     print(f"score {score:.1%} of {len(tried)}, {dict(counts)}, {seconds} s")
-    return 1 if stale or score < (GOAL_OF_PYTHON if given.python else GOAL) else 0
+    return 1 if gone or score < (GOAL_OF_PYTHON if given.python else GOAL) else 0
 
 
 def _of_python() -> list[Mutant]:
@@ -167,28 +198,53 @@ def _of_python() -> list[Mutant]:
     return made
 
 
-def _run(tried: Sequence[Mutant], paths: tuple[str, ...], *, quick: bool) -> dict[Mutant, Outcome]:
+def _run(tried: Sequence[Mutant], *, quick: bool) -> dict[Mutant, Outcome]:
     """What became of each: its likeliest tests for all of them, then every other test for those that are left."""
-    results: dict[Mutant, Outcome] = {}
     jobs = {
         Job(
-            str(number), (each.change,), paths, first=likely(each), others="never", patience=_PATIENCE, limit=_LIMIT
+            str(number), (each.change,), _PATHS, first=likely(each), others="never", patience=_PATIENCE, limit=_LIMIT
         ): each
         for number, each in enumerate(tried)
     }
-    for job, outcome in run_all(jobs):
+    results = _outcomes(jobs)
+    if not quick:
+        results |= _outcomes(
+            {
+                Job(each.name, each.changes, _PATHS, first=each.first, last=_SLOW, patience=_PATIENCE): mutant
+                for each, mutant in jobs.items()
+                if results[mutant].outcome == PASSED
+            }
+        )
+    return results
+
+
+def _run_python(tried: Sequence[Mutant], *, quick: bool) -> dict[Mutant, Outcome]:
+    """The same with the tests that execute its line: for a while for all of them, then the rest of these tests."""
+    lines = measured(_PATHS_OF_PYTHON)
+    left = {each: lines.noticing(each.file, each.line, likely(each)) for each in tried}
+    results = dict.fromkeys(tried, Outcome(PASSED, message="no test executes it"))
+    for limit, slowest in ((_LIMIT, _PATIENCE / 4),) if quick else ((_LIMIT, _PATIENCE / 4), (_LONG_LIMIT, inf)):
+        jobs = {}
+        for number, (each, tests) in enumerate(left.items()):
+            chosen = tuple(test for test in tests if lines.seconds[test] <= slowest)
+            if chosen:
+                files = tuple(sorted({test.partition("::")[0] for test in chosen}))
+                patience = max(_PATIENCE, 4 * max(lines.seconds[test] for test in chosen))
+                job = Job(str(number), (each.change,), files, tests=chosen, patience=patience, limit=limit)
+                jobs[job] = each
+        results |= _outcomes(jobs)
+        for job, each in jobs.items():
+            seen = job.tests if results[each].outcome != PASSED else job.tests[: results[each].ran]
+            left[each] = [test for test in left[each] if test not in seen]
+        left = {each: tests for each, tests in left.items() if tests and results[each].outcome == PASSED}
+    return results
+
+
+def _outcomes(jobs: dict[Job, Mutant]) -> dict[Mutant, Outcome]:
+    results = {}
+    for job, outcome in run_all(jobs) if jobs else ():
         results[jobs[job]] = outcome
         print(f"{outcome.seconds:6.1f} s  {_sentence(jobs[job])}: {_end(outcome)}", flush=True)
-    if quick:
-        return results
-    left = {
-        Job(each.name, each.changes, paths, first=each.first, last=_SLOW, patience=_PATIENCE): mutant
-        for each, mutant in jobs.items()
-        if results[mutant].outcome == PASSED
-    }
-    for job, outcome in run_all(left) if left else []:
-        results[left[job]] = outcome
-        print(f"{outcome.seconds:6.1f} s  {_sentence(left[job])}: {_end(outcome)}", flush=True)
     return results
 
 

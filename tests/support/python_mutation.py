@@ -49,7 +49,7 @@ def _of(file: str) -> Iterator[Mutant]:
             before, after = text[start : len(text) - kept], changed[start : len(changed) - kept]
             around = text[text.rfind("\n", 0, start) + 1 : start], text[start + len(before) :].partition("\n")[0]
             shown = " ".join(f"{around[0]}[{before} → {after}]{around[1]}".split())
-            line = text.count("\n", 0, start) + 1
+            line = text.count("\n", 0, start + len(before) - len(before.lstrip())) + 1
             yield Mutant(file, _function(text, line), line, name, before, after, shown, start)
 
 

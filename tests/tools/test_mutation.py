@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.claims import CLAIMS
 from tests.controls import CONTROLS, Control
 from tests.equivalents import EQUIVALENT
 from tests.mutants import likely, sample
+from tests.support.certificate import ROOT
+from tests.support.lines import Lines, forget, measured
 from tests.support.mutation import FILES, INVENTORY, mutants
 from tests.support.sabotage import Change, ChangeError, require
 
@@ -72,3 +75,95 @@ def test_explained_mutants_are_there() -> None:
     """
     explained = {key for key in EQUIVALENT if key[0] in (*FILES, INVENTORY)}
     assert sorted(explained - {each.key for each in mutants()}) == []
+
+
+_RUNNER = """\
+LIMIT = 3
+
+
+@decorator
+class Thing:
+    def size(self):
+        return (
+            LIMIT
+        )
+
+
+def elsewhere():
+    return Thing()
+
+
+def never():
+    return 1
+"""
+
+
+@pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """What four tests execute of a runner of a few lines; a fifth one starts it as a program."""
+    (tmp_path / "runner.py").write_text(_RUNNER)
+    monkeypatch.setattr("tests.support.lines.ROOT", tmp_path)
+    monkeypatch.setattr("tests.support.lines.subject", lambda: [{"name": "runner.py", "sha256": ""}])
+    executed = {7: ["a::slow", "a::quick[1]", "a::quick[2]"], 8: ["a::slow", "a::quick[1]"], 13: ["b::other"]}
+    seconds = {"a::slow": 2.0, "a::quick[1]": 0.1, "a::quick[2]": 0.2, "b::other": 0.5, "c::program": 1.0}
+    forget()
+    yield Lines(
+        {("runner.py", line): frozenset(tests) for line, tests in executed.items()}, seconds, frozenset(["c::program"])
+    )
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("line", "tests"),
+    [
+        (7, ["a::quick[1]", "a::slow", "a::quick[2]", "c::program"]),
+        (8, ["a::quick[1]", "a::slow", "c::program"]),
+        (9, ["a::quick[1]", "a::slow", "a::quick[2]", "c::program"]),
+        (1, ["a::quick[1]", "a::slow", "c::program"]),
+        (4, ["b::other", "c::program"]),
+        (6, ["a::quick[1]", "a::slow", "a::quick[2]", "c::program"]),
+        (12, ["b::other", "c::program"]),
+        (17, ["c::program"]),
+    ],
+    ids=[
+        "executed", "by fewer", "of the same statement", "used", "of a class", "of a method", "of a function",
+        "never executed",
+    ],
+)  # fmt: skip
+def test_tests_of_a_line_are_those_that_can_notice_it(lines: Lines, line: int, tests: list[str]) -> None:
+    """A line's tests are those that execute it or what is made of it, one of each function first, programs last.
+
+    A mutant would be taken for one that nobody notices, for want of the one test that does.
+    """
+    assert lines.noticing("runner.py", line) == tests
+
+
+def test_likely_tests_of_a_line_come_first(lines: Lines) -> None:
+    """Of the tests of a line those that are likely come first, a program too before others of its kind.
+
+    What each test of the suite executes, only a few look at.
+    """
+    assert lines.noticing("runner.py", 7, ["slow"])[0] == "a::slow"
+    assert lines.noticing("runner.py", 7, ["program"])[:2] == ["a::quick[1]", "c::program"]
+
+
+def test_lines_are_measured_for_each_test_and_what_it_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is what each test executes, itself or by a fixture of its module; a second time it is read.
+
+    A test that is not known to execute a line is never asked whether it has changed.
+    """
+    pytest.importorskip("coverage", reason="of the extra `mutants`")
+    monkeypatch.setattr("tests.support.lines._KEPT", tmp_path / "lines.json")
+    path = "tests/tools/test_scripts.py"
+    found = measured([path])
+    [line] = [
+        number
+        for number, text in enumerate((ROOT / "phase_1/scripts.py").read_text().splitlines(), start=1)
+        if text.startswith("    return '\"' + name")
+    ]
+    executing = found.tests["phase_1/scripts.py", line]
+    assert f"{path}::test_identifier_is_read_back_as_the_name['Mixed Case']" in executing
+    assert f"{path}::test_identifier_is_read_back_as_the_name['plain']" not in executing
+    assert set(found.seconds) >= executing
+    monkeypatch.setattr("subprocess.run", None)
+    assert measured([path]) == found

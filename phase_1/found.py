@@ -64,7 +64,6 @@ class FoundTable:
     looked_for: str
     client_id: bool  # of type uuid; any other is refused in preflight
     client_id_nullable: bool
-    client_id_default: Optional[str]
     key: Optional[str]
     columns: FrozenSet[str]
     text_columns: FrozenSet[str]
@@ -655,7 +654,6 @@ def _tables(
         for name, *rest in connection.execute(
             "SELECT wanted.name, size.rows, size.guessed, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
-            " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
             "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
             " (SELECT k.attname FROM pg_catalog.pg_index AS i"
@@ -693,8 +691,7 @@ def _tables(
             " ) AS size (rows, guessed, bytes, index_bytes)"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
-            " AND a.atttypid = 'uuid'::regtype"
-            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
+            " AND a.atttypid = 'uuid'::regtype",
             [[table.name for table in TABLES if table.name not in left_out]],
         )
     }
@@ -702,7 +699,7 @@ def _tables(
         if table.name not in found:
             continue
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
-        secured, present, nullable, default, columns, key, texts, *parts = rest
+        secured, present, nullable, columns, key, texts, *parts = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
@@ -717,7 +714,6 @@ def _tables(
             looked_for=" or ".join(candidates),
             client_id=present,
             client_id_nullable=nullable,
-            client_id_default=default,
             key=key,
             columns=frozenset(columns),
             text_columns=frozenset(texts),

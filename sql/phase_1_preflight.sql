@@ -236,6 +236,45 @@ JOIN pg_attribute AS a
 JOIN pg_constraint AS c
     ON c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum] AND c.contype = 'n' AND NOT c.convalidated;
 
+-- name: client_id_has_no_other_default
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.client_id', found.name) AS object,
+    format('has the default %s: what is inserted without a client gets that today, and goes to the default '
+        'organization after the migration', pg_get_expr(d.adbin, d.adrelid)) AS problem,
+    format('ALTER TABLE public.%I ALTER COLUMN client_id DROP DEFAULT, where the application names the client itself',
+        found.name)
+        || CASE WHEN found.name = 'users' THEN ''
+        ELSE format('; or leave the table out on purpose with --skip-table %s', found.name) END AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE pg_get_expr(d.adbin, d.adrelid) <> quote_literal(:'default_organization') || '::uuid'
+    AND a.attgenerated = ''
+    -- what was changed since is what --verify speaks of
+    AND NOT ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing;
+
+-- name: triggers_do_not_fill_client_id
+-- level: warning
+-- stage: preflight
+SELECT
+    format('trigger %s on public.%s', t.tgname, found.name) AS object,
+    'looks at client_id before each insert: where the application names no client, it finds the default organization '
+        'there, and not NULL, after the migration' AS problem,
+    format('see that it does not take NULL for a client that was not named; or leave the table out on purpose with '
+        '--skip-table %s', found.name) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND t.tgenabled IN ('O', 'A')
+JOIN pg_proc AS p ON p.oid = t.tgfoid
+-- the default is still to come
+WHERE NOT a.atthasdef
+    AND NOT ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing
+    -- the bits of tgtype: 1 FOR EACH ROW, 2 BEFORE, 4 INSERT
+    AND t.tgtype & 7 = 7
+    AND (p.prosrc || pg_get_triggerdef(t.oid)) ~ '\mclient_id\M';
+
 -- name: client_id_points_to_organizations
 -- level: error
 -- stage: preflight

@@ -44,6 +44,13 @@ CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {bo
 CREATE TRIGGER {name} BEFORE UPDATE ON public.{table} FOR EACH ROW EXECUTE FUNCTION public.{name}();
 """
 
+#: A trigger whose function looks at a column.
+FILLING = """
+CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN NEW.{column} := coalesce(NEW.{column}); RETURN NEW; END $$;
+CREATE TRIGGER {name} {when} EXECUTE FUNCTION public.{name}();
+"""
+
 ORGANIZATIONS = """
 SET ROLE app_owner;
 CREATE TABLE public.organizations (
@@ -82,6 +89,12 @@ OWN_CLIENT_ID = """
 ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
 UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111'
 WHERE id IN (SELECT id FROM public.email_logs ORDER BY id LIMIT 1);
+"""
+
+#: The same, complete and without a default.
+REQUIRED_CLIENT_ID = """
+ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '11111111-1111-4111-8111-111111111111';
+ALTER TABLE public.email_logs ALTER COLUMN client_id DROP DEFAULT;
 """
 
 
@@ -489,6 +502,76 @@ CASES: tuple[Case, ...] = (
         problem="is NOT NULL by uploads_client, which was never validated: there may be NULLs",
         mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id DROP NOT NULL",
         pg=">= 18",
+    ),
+    *(
+        Case(
+            "client_id_has_no_other_default",
+            title,
+            near_miss="ALTER TABLE public.uploads ADD client_id uuid DEFAULT NULL, ADD o uuid DEFAULT md5('')::uuid;"
+            "ALTER TABLE public.email_logs ADD client_id uuid;"
+            f"ALTER TABLE public.email_logs ALTER client_id SET DEFAULT '{DEFAULT_ORGANIZATION}'",
+            violation=f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT {default}",
+            object="public.uploads.client_id",
+            problem="and goes to the default organization after the migration$",
+            mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id DROP DEFAULT",
+        )
+        for title, default in (
+            ("of the session", "current_setting('app.client')::uuid"),
+            ("another organization", "'11111111-1111-4111-8111-111111111111'"),
+        )
+    ),
+    Case(
+        "client_id_has_no_other_default",
+        "left out",
+        violation="ALTER TABLE public.uploads ADD client_id uuid;"
+        "ALTER TABLE public.uploads ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
+        object="public.uploads.client_id",
+        problem="and goes to the default organization after the migration$",
+        mended_by="--skip-table uploads",
+    ),
+    Case(
+        "client_id_has_no_other_default",
+        "users",
+        violation="ALTER TABLE public.users ADD client_id uuid;"
+        "ALTER TABLE public.users ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
+        object="public.users.client_id",
+        problem="and goes to the default organization after the migration$",
+        mended_by="ALTER TABLE public.users ALTER COLUMN client_id DROP DEFAULT, where the application .* itself$",
+        by_hand="ALTER TABLE public.users ALTER COLUMN client_id DROP DEFAULT",
+    ),
+    Case(
+        "triggers_do_not_fill_client_id",
+        "in its body",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        + FILLING.format(name="other", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="filename")
+        + FILLING.format(name="after", when="AFTER INSERT ON public.uploads FOR EACH ROW", column="client_id")
+        + FILLING.format(name="on_update", when="BEFORE UPDATE ON public.uploads FOR EACH ROW", column="client_id")
+        + FILLING.format(name="once", when="BEFORE INSERT ON public.uploads", column="client_id")
+        # The column is added with its default, and is not there yet.
+        + FILLING.format(name="elsewhere", when="BEFORE INSERT ON public.products FOR EACH ROW", column="client_id")
+        + FILLING.format(name="off", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id")
+        + "ALTER TABLE public.uploads DISABLE TRIGGER off;",
+        violation=FILLING.format(name="fills", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id"),
+        object="trigger fills on public.uploads",
+        problem="finds the default organization there, and not NULL",
+        mended_by="--skip-table uploads",
+        by_hand="DROP TRIGGER fills ON public.uploads",
+    ),
+    Case(
+        "triggers_do_not_fill_client_id",
+        "in its condition",
+        near_miss="ALTER TABLE public.uploads ADD client_id uuid;"
+        f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT '{DEFAULT_ORGANIZATION}';"
+        + FILLING.format(
+            name="fills",
+            when="BEFORE INSERT ON public.uploads FOR EACH ROW WHEN (NEW.client_id IS NULL)",
+            column="filename",
+        ),
+        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        object="trigger fills on public.uploads",
+        problem="finds the default organization there, and not NULL",
+        mended_by="--skip-table uploads",
+        by_hand="DROP TRIGGER fills ON public.uploads",
     ),
     Case(
         "client_id_points_to_organizations",
@@ -1363,8 +1446,7 @@ CASES += (
         "required before",
         near_miss=migrated_after(
             ORGANIZATIONS,
-            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
-            " DEFAULT '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+            REQUIRED_CLIENT_ID + "ALTER TABLE public.uploads ADD COLUMN client_id uuid",
         ),
         violation="INSERT INTO public.email_logs (recipient) VALUES ('new@example.com')",
         object="public.email_logs.client_id",
@@ -1665,7 +1747,7 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
             )
         bench.do(
             f"""
-            ALTER TABLE public.email_logs ADD COLUMN client_id uuid DEFAULT '11111111-1111-4111-8111-111111111111';
+            ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
             INSERT INTO public.email_logs (recipient, client_id)
             SELECT n || '@example.com', CASE n % 10 WHEN 0 THEN '11111111-1111-4111-8111-111111111111'::uuid END
             FROM generate_series(1, {rows}) AS n;
@@ -1705,19 +1787,15 @@ def test_client_id_without_a_null_is_not_written(templates: Templates) -> None:
     """
     with workbench(templates, "founding") as bench:
         bench.do(ORGANIZATIONS)
-        bench.do(
-            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
-            " DEFAULT '11111111-1111-4111-8111-111111111111'"
-        )
+        bench.do(REQUIRED_CLIENT_ID)
         before = bench.database.rows_with_xmin(["email_logs"])
         assert run("--dsn", bench.database.owner_dsn, "--force").status == DONE
         assert bench.database.rows_with_xmin(["email_logs"]) == before
         assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
-        [(default,)] = bench.database.query(
-            "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef AS d JOIN pg_attribute AS a ON attrelid = adrelid"
-            " AND attnum = adnum WHERE adrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
-        )
-        assert default == "'11111111-1111-4111-8111-111111111111'::uuid"
+        assert bench.database.query(
+            "SELECT attnotnull, atthasdef FROM pg_attribute"
+            " WHERE attrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
+        ) == [(True, False)]
 
 
 @pytest.mark.claim("cost-is-foreseen")

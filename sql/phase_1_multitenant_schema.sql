@@ -286,8 +286,7 @@ ON CONFLICT DO NOTHING;
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) IN (0, 3)
---           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+-- done: SELECT count(*) = 0 OR :pins <@ array_agg(polname::text)
 --       FROM pg_catalog.pg_policy
 --       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
@@ -297,23 +296,21 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- name: pin_client
 -- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
 --       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it; on a table where it has, a second run does not bring it back.
+--       delete one there. A role that other policies keep to its client, those of Phase 2 or of the
+--       application, is left to them, command by command.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3
---           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
---               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
---       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+-- done: SELECT :pins <@ ARRAY(
+--           SELECT polname::text FROM pg_catalog.pg_policy WHERE polrelid = to_regclass('public.' || :'table'))
 CREATE POLICY phase_1_client_pinned ON public.:"table"
-    AS RESTRICTIVE FOR INSERT TO :api_roles
+    AS RESTRICTIVE FOR INSERT TO :insert_roles
     WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_update ON public.:"table"
-    AS RESTRICTIVE FOR UPDATE TO :api_roles
+    AS RESTRICTIVE FOR UPDATE TO :update_roles
     USING (client_id = :'default_organization') WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
-    AS RESTRICTIVE FOR DELETE TO :api_roles
+    AS RESTRICTIVE FOR DELETE TO :delete_roles
     USING (client_id = :'default_organization');
 
 -- name: create_partitioned_index

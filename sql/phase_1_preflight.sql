@@ -275,6 +275,64 @@ WHERE NOT a.atthasdef
     AND t.tgtype & 7 = 7
     AND (p.prosrc || pg_get_triggerdef(t.oid)) ~ '\mclient_id\M';
 
+-- name: pins_lock_no_client_out
+-- level: error
+-- stage: preflight
+-- each: table with client_id
+SELECT
+    'public.' || :'table' AS object,
+    format('%s rows belong to other organizations than the default one, and %s, which may write them today, could not '
+        'once it is kept to that one (%s)', others.rows, writing.roles, writing.commands) AS problem,
+    format('where the policies of the application keep them to their client, say so in one that looks at it, and Phase '
+        '1 leaves them to it: CREATE POLICY of_client ON public.%I AS RESTRICTIVE TO %s USING (client_id = …)',
+        :'table', writing.roles)
+        || CASE WHEN :'table' = 'users' THEN ''
+        ELSE format('; or leave the table out on purpose with --skip-table %s', :'table') END AS action
+FROM (
+    SELECT
+        string_agg(DISTINCT api.rolname, ', ') AS roles, string_agg(DISTINCT command.name, ', ') AS commands
+    FROM pg_class AS c
+    JOIN pg_policy AS p ON p.polrelid = c.oid AND p.polpermissive
+    JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)
+        ON p.polcmd::text IN ('*', command.letter)
+    JOIN pg_roles AS api
+        ON api.rolname IN ('anon', 'authenticated')
+        AND EXISTS (
+            SELECT FROM unnest(p.polroles) AS r (oid) WHERE r.oid = 0 OR pg_has_role(api.oid, r.oid, 'USAGE'))
+        AND format('%s %s %s', c.relname, command.name, api.rolname) <> ALL (:isolated)
+        AND CASE WHEN command.name = 'DELETE' THEN has_table_privilege(api.oid, c.oid, 'DELETE')
+            ELSE has_any_column_privilege(api.oid, c.oid, command.name) END
+    WHERE c.oid = to_regclass('public.' || :'table') AND c.relrowsecurity
+) AS writing
+CROSS JOIN (
+    SELECT count(*) AS rows FROM public.:"table" WHERE client_id <> :'default_organization'
+) AS others
+WHERE writing.roles IS NOT NULL AND others.rows > 0
+    -- afterwards a second client is what --verify speaks of
+    AND NOT ARRAY['add_client_id(' || :'table' || ')', 'pin_client(' || :'table' || ')'] && :standing;
+
+-- name: other_policies_are_relied_on
+-- level: warning
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('Phase 1 does not keep %s to the default organization here (%s), and relies on what looks at client_id: %s',
+        string_agg(DISTINCT api.rolname, ', '), string_agg(DISTINCT command.name, ', '),
+        string_agg(DISTINCT format('policy %I', p.polname), ', ')) AS problem,
+    'see that it lets nobody write a row of another client: one that says client_id IS NOT NULL does not' AS action
+FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) AND c.relrowsecurity
+JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter) ON TRUE
+JOIN pg_roles AS api ON format('%s %s %s', found.name, command.name, api.rolname) = ANY (:isolated)
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+JOIN pg_depend AS d
+    ON d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+    AND d.refobjsubid = a.attnum
+JOIN pg_policy AS p ON p.oid = d.objid AND p.polcmd::text IN ('*', command.letter)
+-- where Phase 2 has replaced what Phase 1 did, it was no oversight
+WHERE 'pin_client(' || found.name || ')' <> ALL (:standing)
+GROUP BY found.name;
+
 -- name: client_id_points_to_organizations
 -- level: error
 -- stage: preflight

@@ -327,7 +327,7 @@ SELECT
         SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_client_pinned' || wanted.suffix)
         THEN format('DROP POLICY phase_1_client_pinned%s ON public.%I; ', wanted.suffix, found.name) ELSE '' END
         || format('CREATE POLICY phase_1_client_pinned%s ON public.%I AS RESTRICTIVE FOR %s TO %s%s%s',
-            wanted.suffix, found.name, wanted.command, :'denied_roles_text',
+            wanted.suffix, found.name, wanted.command, api.names,
             CASE WHEN wanted.polcmd <> 'a' THEN format(' USING (client_id = %L)', :'default_organization') END,
             CASE WHEN wanted.polcmd <> 'd' THEN format(' WITH CHECK (client_id = %L)', :'default_organization') END)
     AS action
@@ -336,14 +336,19 @@ FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :par
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relrowsecurity
 CROSS JOIN (VALUES ('INSERT', 'a', ''), ('UPDATE', 'w', '_update'), ('DELETE', 'd', '_delete'))
     AS wanted (command, polcmd, suffix)
-WHERE EXISTS (SELECT FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
-    -- Phase 2 replaces these policies with its own, which look at client_id as well
-    AND format('%s %s', found.name, wanted.command) <> ALL (:phase_2)
+CROSS JOIN LATERAL (
+    SELECT array_agg(oid) AS oids, string_agg(rolname, ', ' ORDER BY rolname) AS names
+    FROM pg_roles
+    WHERE rolname IN ('anon', 'authenticated')
+        -- Phase 2 replaces these policies with its own, which look at client_id as well
+        AND format('%s %s %s', found.name, wanted.command, rolname) <> ALL (:isolated)
+) AS api
+WHERE api.oids IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_policy AS p
         WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd::text = wanted.polcmd
             AND p.polname = 'phase_1_client_pinned' || wanted.suffix
-            AND p.polroles @> ARRAY(SELECT oid FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
+            AND p.polroles @> api.oids
             AND (wanted.polcmd = 'a' OR pg_get_expr(p.polqual, p.polrelid)
                 = format('(client_id = %L::uuid)', :'default_organization'))
             AND (wanted.polcmd = 'd' OR pg_get_expr(p.polwithcheck, p.polrelid)
@@ -375,7 +380,7 @@ WITH read_by_the_api AS (
     WHERE has_any_column_privilege(api.oid, c.oid, 'SELECT')
         AND (NOT c.relrowsecurity
             -- where no policy lets anybody read, row-level security shows no row
-            OR (format('%s SELECT', found.name) <> ALL (:phase_2)
+            OR (format('%s SELECT %s', found.name, api.rolname) <> ALL (:isolated)
                 AND EXISTS (
                     SELECT FROM pg_policy AS p, unnest(p.polroles) AS r (oid)
                     WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'r')
@@ -386,12 +391,12 @@ SELECT
     'there is more than one organization, and Phase 1 does not keep them apart: who may read a table reads '
         'the rows of every client'
         || coalesce((
-            SELECT format(' (no policy for the web API looks at client_id on: %s)',
-                string_agg(name, ', ' ORDER BY name))
-            FROM read_by_the_api), '') AS problem,
+            SELECT format(' (no policy keeps the web API to a client on: %s)', string_agg(name, ', ' ORDER BY name))
+            FROM read_by_the_api
+            HAVING count(*) > 0), '') AS problem,
     'do not give a second client access before Phase 2 (row-level security by client)' AS action
 FROM public.organizations
-WHERE cardinality(:phase_2) = 0 OR EXISTS (SELECT FROM read_by_the_api)
+WHERE cardinality(:isolated) = 0 OR EXISTS (SELECT FROM read_by_the_api)
 HAVING count(*) > 1;
 
 -- name: nothing_goes_around_the_pins

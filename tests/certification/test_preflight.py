@@ -97,6 +97,23 @@ ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '111111
 ALTER TABLE public.email_logs ALTER COLUMN client_id DROP DEFAULT;
 """
 
+#: How the application keeps its clients apart on the products.
+OF_CLIENT = (
+    "CREATE POLICY of_client ON public.products {} TO authenticated"
+    " USING (client_id = nullif(current_setting('app.client', TRUE), '')::uuid);"
+)
+#: The deployed application with a client_id on products, and a policy by it.
+KEPT_APART = (
+    "SET search_path = public, extensions;"
+    + ORGANIZATIONS
+    + """
+    REVOKE ALL ON public.organizations FROM anon, authenticated;
+    ALTER TABLE public.products ADD client_id uuid;
+    UPDATE public.products SET client_id = '11111111-1111-4111-8111-111111111111' WHERE ean LIKE '4%';
+    """
+    + OF_CLIENT.format("AS RESTRICTIVE")
+)
+
 
 def add_columns(table: str, up_to: int) -> str:
     """SQL that uses up the attribute numbers of a table."""
@@ -572,6 +589,60 @@ CASES: tuple[Case, ...] = (
         problem="finds the default organization there, and not NULL",
         mended_by="--skip-table uploads",
         by_hand="DROP TRIGGER fills ON public.uploads",
+    ),
+    *(
+        Case(
+            "pins_lock_no_client_out",
+            title,
+            near_miss=KEPT_APART + "ALTER TABLE public.email_logs ADD client_id uuid; UPDATE public.email_logs"
+            " SET client_id = '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD client_id uuid",
+            violation="DROP POLICY of_client ON public.products;" + violation,
+            object="public.products",
+            problem=r"^[1-9]\d* rows belong to other organizations than the default one, and authenticated, "
+            rf"which may write them today, could not once it is kept to that one \({commands}\)$",
+            mended_by="CREATE POLICY of_client ON public.products AS RESTRICTIVE TO authenticated",
+            by_hand="DROP POLICY IF EXISTS of_client ON public.products;" + OF_CLIENT.format("AS RESTRICTIVE"),
+            variant="deployed",
+        )
+        for title, violation, commands in (
+            ("no policy by client", "", "DELETE, INSERT, UPDATE"),
+            ("one beside another", OF_CLIENT.format("AS PERMISSIVE"), "DELETE, INSERT, UPDATE"),
+            ("one for an update", OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE"), "DELETE, INSERT"),
+        )
+    ),
+    Case(
+        "pins_lock_no_client_out",
+        "left out",
+        violation=KEPT_APART + "DROP POLICY of_client ON public.products",
+        object="public.products",
+        problem="rows belong to other organizations than the default one",
+        mended_by="--skip-table products",
+        variant="deployed",
+    ),
+    Case(
+        "pins_lock_no_client_out",
+        "users",
+        violation=KEPT_APART + "ALTER TABLE public.users ADD client_id uuid;"
+        "UPDATE public.users SET client_id = '11111111-1111-4111-8111-111111111111'",
+        object="public.users",
+        problem=r"could not once it is kept to that one \(UPDATE\)$",
+        mended_by=r"ON public.users AS RESTRICTIVE TO authenticated USING \(client_id = …\)$",
+        by_hand=OF_CLIENT.format("AS RESTRICTIVE").replace("products", "users"),
+        variant="deployed",
+    ),
+    Case(
+        "other_policies_are_relied_on",
+        "restrictive",
+        near_miss="ALTER TABLE public.products ADD client_id uuid; ALTER TABLE public.email_logs ADD client_id uuid;"
+        + OF_CLIENT.format("AS PERMISSIVE")
+        + OF_CLIENT.format("AS RESTRICTIVE FOR SELECT").replace("products", "email_logs"),
+        violation="DROP POLICY of_client ON public.products;" + OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE"),
+        object="public.products",
+        problem=r"does not keep anon, authenticated to the default organization here \(UPDATE\), and relies on what "
+        "looks at client_id: policy of_client$",
+        mended_by="see that it lets nobody write a row of another client",
+        by_hand="DROP POLICY of_client ON public.products",
+        variant="deployed",
     ),
     Case(
         "client_id_points_to_organizations",
@@ -1796,6 +1867,49 @@ def test_client_id_without_a_null_is_not_written(templates: Templates) -> None:
             "SELECT attnotnull, atthasdef FROM pg_attribute"
             " WHERE attrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
         ) == [(True, False)]
+
+
+@pytest.mark.claim("existing-client-id-kept", "writes-pinned")
+@pytest.mark.parametrize("how", ["a restrictive policy", "every permissive policy"])
+def test_clients_that_the_application_keeps_apart_write_as_before(how: str, templates: Templates) -> None:
+    """Where policies of the application keep the web API to a client, they go on doing it, and Phase 1 pins nobody.
+
+    Its clients' updates would touch no row from that day on, without an error.
+    """
+    with workbench(templates, "deployed") as bench:
+        bench.do(KEPT_APART)
+        if how != "a restrictive policy":
+            bench.do(
+                "DROP POLICY of_client ON public.products; ALTER POLICY products_write ON public.products"
+                " USING (client_id = current_setting('app.client')::uuid) WITH CHECK"
+                " (client_id = current_setting('app.client')::uuid)"
+            )
+        acme = "11111111-1111-4111-8111-111111111111"
+
+        def written() -> tuple[int, ...]:
+            with bench.database.connect() as session, session.transaction(force_rollback=True):
+                session.execute(f"SET LOCAL ROLE authenticated; SET LOCAL app.client = '{acme}'".encode())
+                return tuple(
+                    session.execute(statement.encode()).rowcount
+                    for statement in (
+                        f"INSERT INTO public.products (ean, name, client_id) VALUES ('new', 'Lamp', '{acme}')",
+                        "UPDATE public.products SET name = 'edited'",
+                        "DELETE FROM public.products WHERE ean = 'new'",
+                    )
+                )
+
+        before = written()
+        assert all(before)
+        dsn = ("--dsn", bench.database.owner_dsn)
+        assert run(*dsn, "--force").status == DONE
+        assert written() == before
+        assert run(*dsn, "--verify").status == DONE
+        assert "Nothing to do" in run(*dsn, "--force").out
+        assert bench.database.query(
+            "SELECT polrelid::regclass::text, count(*) FROM pg_policy WHERE polname LIKE 'phase_1_client_pinned%'"
+            " AND polrelid IN ('public.products'::regclass, 'public.uploads'::regclass) GROUP BY 1"
+        ) == [("uploads", 3)]
+        assert run(*dsn, "--rollback", "--force").status == DONE
 
 
 @pytest.mark.claim("cost-is-foreseen")

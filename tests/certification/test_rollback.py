@@ -452,6 +452,7 @@ ADOPTED = f"INSERT INTO public.organizations (id, name, slug) VALUES ('{BETA}', 
 OWN_CLIENT_IDS = f"""
     ALTER TABLE public.products ADD COLUMN client_id uuid;
     UPDATE public.products SET client_id = '{ACME}' WHERE ean IN (SELECT ean FROM public.products ORDER BY ean LIMIT 4);
+    CREATE POLICY of_client ON public.products AS RESTRICTIVE USING (client_id IS NOT NULL);
     CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);
     ALTER TABLE public.uploads ADD COLUMN client_id uuid;
     ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '{ACME}'

@@ -66,7 +66,7 @@ class FoundTable:
     client_id_nullable: bool
     key: Optional[str]
     columns: FrozenSet[str]
-    text_columns: FrozenSet[str]
+    wide_columns: FrozenSet[str]  # of no fixed width
     partitioned: bool
     partitions: Tuple[Partition, ...]
 
@@ -256,7 +256,7 @@ class Found:
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
         others = {
-            "indexed text": self._each_indexed_text,
+            "indexed column of any width": self._each_wide_column,
             "child with client_id": self._each_child,
             "foreign key to the default organization": self._each_reference,
         }
@@ -325,10 +325,10 @@ class Found:
             for below in self.below(values):
                 yield "partition", {**below, "whole_index": index.name}
 
-    def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
+    def _each_wide_column(self) -> Iterator[Dict[str, Value]]:
         for name, column in sorted({(index.table, column) for index in self.indexes for column in index.key}):
             table = self.table(name)
-            if table is not None and column in table.text_columns:
+            if table is not None and column in table.wide_columns:
                 yield {"table": name, "column": column}
 
     def _each_child(self) -> Iterator[Dict[str, Value]]:
@@ -693,7 +693,7 @@ def _tables(
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
             "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
-            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype)),"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND attlen = -1),"
             " c.relkind = 'p', ARRAY("
             "     SELECT jsonb_build_array(p.relname, p.relrowsecurity, ARRAY("
             "         SELECT jsonb_build_array(own.relname, whole.relname)"
@@ -732,7 +732,7 @@ def _tables(
         if table.name not in found:
             continue
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
-        secured, present, nullable, columns, key, texts, *parts = rest
+        secured, present, nullable, columns, key, wide, *parts = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
@@ -749,7 +749,7 @@ def _tables(
             client_id_nullable=nullable,
             key=key,
             columns=frozenset(columns),
-            text_columns=frozenset(texts),
+            wide_columns=frozenset(wide),
             partitioned=parts[0],
             partitions=tuple(
                 Partition(name, own_security, tuple((own, whole) for own, whole in indexes))

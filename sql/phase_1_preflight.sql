@@ -132,7 +132,8 @@ WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
 -- stage: preflight
 SELECT
     format('public.%s.%s', wanted.table_name, a.attname) AS object,
-    format('is of type %s and never %s, the rows that %s is of', format_type(a.atttypid, a.atttypmod),
+    format(CASE WHEN t.typcategory = 'S' THEN 'is of type %1$s, whose = is not that of text: %3$s would serve nobody'
+        ELSE 'is of type %1$s and never %2$s, the rows that %3$s is of' END, format_type(a.atttypid, a.atttypmod),
         string_agg(quote_literal(each.value), ' or ' ORDER BY each.value), wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
@@ -141,12 +142,40 @@ CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || wanted.table_name) AND a.attname = wanted.columns[2]
 JOIN pg_type AS t ON t.oid = a.atttypid
--- a text takes any value, an enum its labels, and a domain has the category of what it is made of
-WHERE t.typcategory <> 'S'
+-- a text takes any value, an enum its labels, and a domain is written by the function of what it is made of
+WHERE t.typoutput NOT IN ('textout'::regproc, 'varcharout'::regproc, 'bpcharout'::regproc)
     AND NOT EXISTS (
         SELECT FROM pg_enum
         WHERE enumtypid = coalesce(nullif(t.typbasetype, 0), t.oid) AND enumlabel = each.value)
-GROUP BY wanted.name, wanted.table_name, a.attname, a.atttypid, a.atttypmod;
+GROUP BY wanted.name, wanted.table_name, a.attname, a.atttypid, a.atttypmod, t.typcategory;
+
+-- name: index_columns_can_be_indexed
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.%s', wanted.table_name, a.attname) AS object,
+    CASE WHEN a.attgenerated = 'v' THEN 'is a generated column that is not stored'
+        ELSE format('is of type %s, which has no order', format_type(a.atttypid, a.atttypmod)) END
+        || format(', and %s is to be built on it', wanted.name) AS problem,
+    format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
+FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
+CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || wanted.table_name)
+    AND a.attname = regexp_replace(each.column_and_order, ' DESC$', '')
+JOIN pg_type AS t ON t.oid = a.atttypid
+JOIN pg_type AS made_of ON made_of.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+WHERE a.attgenerated = 'v'
+    -- arrays, enums, ranges and rows are ordered like what is in them
+    OR (made_of.typtype = 'b' AND made_of.typcategory <> 'A'
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_opclass AS o
+            JOIN pg_am AS am ON am.oid = o.opcmethod AND am.amname = 'btree'
+            WHERE o.opcdefault
+                AND (o.opcintype = made_of.oid OR EXISTS (
+                    SELECT FROM pg_cast
+                    WHERE (castsource, casttarget, castmethod, castcontext) = (made_of.oid, o.opcintype, 'b', 'i')))));
 
 -- name: users_have_a_uuid_key
 -- level: error
@@ -422,7 +451,7 @@ WHERE i.indexrelid IS NULL
 -- name: index_values_fit
 -- level: error
 -- stage: preflight
--- each: indexed text
+-- each: indexed column of any width
 SELECT
     format('public.%s.%s', :'table', :'column') AS object,
     format('has %s values of more than 2,600 bytes as they are stored, which no index takes', count(*)) AS problem,

@@ -38,6 +38,18 @@ CREATE TYPE public.{name} AS ENUM ({labels});
 ALTER TABLE public.uploads ALTER status TYPE public.{name} USING 'done'::public.{name};
 """
 
+#: A type as the extension citext has it, which not every server has.
+CITEXT = """
+DROP FUNCTION public.finish_upload;
+ALTER TABLE public.uploads DROP CONSTRAINT uploads_status_check, ALTER status DROP DEFAULT;
+CREATE TYPE public.citext;
+CREATE FUNCTION public.citextin(cstring) RETURNS public.citext LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION public.citextout(public.citext) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE public.citext (INPUT = public.citextin, OUTPUT = public.citextout, LIKE = text, CATEGORY = 'S');
+CREATE CAST (text AS public.citext) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE CAST (public.citext AS text) WITHOUT FUNCTION AS IMPLICIT;
+"""
+
 #: A function for triggers.
 HISTORY = """
 CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
@@ -382,6 +394,53 @@ CASES: tuple[Case, ...] = (
         object="public.uploads.status",
         problem="is of type integer and never 'pending' or 'processing'",
         mended_by="--skip-index idx_uploads_client_status",
+    ),
+    Case(
+        "index_literals_fit",
+        "text that is compared in another way",
+        near_miss=CITEXT + "CREATE TABLE public.states (status public.citext); CREATE DOMAIN public.short AS char(20);"
+        "CREATE DOMAIN public.status AS public.short; ALTER TABLE public.uploads ALTER status TYPE public.status",
+        violation="CREATE DOMAIN public.of_upload AS public.citext;"
+        "ALTER TABLE public.uploads ALTER status TYPE public.of_upload USING status::text::public.citext",
+        object="public.uploads.status",
+        problem="is of type public.of_upload, whose = is not that of text: idx_uploads_client_status would serve",
+        mended_by="--skip-index idx_uploads_client_status",
+    ),
+    *(
+        Case(
+            "index_columns_can_be_indexed",
+            title,
+            near_miss="DROP VIEW public.sales_by_month; CREATE DOMAIN public.place AS point;"
+            "CREATE DOMAIN public.list AS int[]; CREATE DOMAIN public.lists AS public.list;"
+            "ALTER TABLE public.sellout_entries2 DROP reseller, ADD reseller public.lists;"
+            "ALTER TABLE public.products ALTER ean TYPE varchar(20)",
+            violation=f"ALTER TABLE public.sellout_entries2 DROP reseller, ADD reseller {kind}",
+            object="public.sellout_entries2.reseller",
+            problem=f"is of type {kind}, which has no order, and idx_sellout_entries2_client_reseller is to be built",
+            mended_by="--skip-index idx_sellout_entries2_client_reseller",
+        )
+        for title, kind in (("json", "json"), ("a domain", "public.place"))
+    ),
+    Case(
+        "index_columns_can_be_indexed",
+        "time",
+        near_miss="ALTER TABLE public.email_logs DROP sent_at;"
+        "ALTER TABLE public.email_logs RENAME created_at TO logged_at",
+        violation="ALTER TABLE public.email_logs DROP logged_at, ADD created_at json",
+        object="public.email_logs.created_at",
+        problem="is of type json, which has no order, and idx_email_logs_client_created_at is to be built on it",
+        mended_by="--skip-index idx_email_logs_client_created_at",
+    ),
+    Case(
+        "index_columns_can_be_indexed",
+        "virtual",
+        near_miss="DROP VIEW public.sales_by_month; ALTER TABLE public.sellout_entries2 DROP year,"
+        " ADD year int GENERATED ALWAYS AS (quantity) STORED, ADD half int GENERATED ALWAYS AS (quantity / 2) VIRTUAL",
+        violation="ALTER TABLE public.sellout_entries2 DROP year, ADD year int GENERATED ALWAYS AS (quantity) VIRTUAL",
+        object="public.sellout_entries2.year",
+        problem="is a generated column that is not stored, and idx_sellout_entries2_client_\\w+ is to be built on it",
+        mended_by="--skip-index idx_sellout_entries2_client_\\w+",
+        pg=">= 18",
     ),
     Case(
         "users_have_a_uuid_key",
@@ -1003,6 +1062,19 @@ CASES: tuple[Case, ...] = (
         " UPDATE public.sellout_entries2 SET reseller = repeat('x', 2596) WHERE id = 1",
         violation="ALTER TABLE public.sellout_entries2 ALTER COLUMN reseller SET STORAGE EXTENDED;"
         f" UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
+        object="public.sellout_entries2.reseller",
+        problem="has 1 values of more than 2,600 bytes as they are stored",
+        mended_by=r"pg_column_size\(reseller\) > 2600",
+        by_hand="UPDATE public.sellout_entries2 SET reseller = left(reseller, 20)"
+        " WHERE pg_column_size(reseller) > 2600",
+    ),
+    Case(
+        "index_values_fit",
+        "a domain",
+        near_miss="DROP VIEW public.sales_by_month;"
+        "CREATE DOMAIN public.shop AS text; CREATE DOMAIN public.reseller AS public.shop;"
+        "ALTER TABLE public.sellout_entries2 ALTER reseller TYPE public.reseller",
+        violation=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
         object="public.sellout_entries2.reseller",
         problem="has 1 values of more than 2,600 bytes as they are stored",
         mended_by=r"pg_column_size\(reseller\) > 2600",

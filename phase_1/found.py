@@ -153,6 +153,11 @@ class Found:
                 name = table.time_column
             yield name, order
 
+    def _shape(self, index: Index) -> Tuple[str, str]:
+        """The columns of an index and the literals of its predicate, in a list of rows."""
+        columns = [" ".join(filter(None, column)) for column in self._columns(index)]
+        return array(columns), array(sorted(_literals(index)))
+
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
         return {**self._values, **more}
@@ -208,20 +213,18 @@ class Found:
                 3,
             ),
             "partition_indexes": rows(
-                [(text(str(part["index"])),) for part in self.targets("index of a partition")], 1
+                [
+                    (text(part.index(i)), text(part.name), text(i.name), *self._shape(i))
+                    for i in self.indexes
+                    for table in self.tables
+                    if table.name == i.table
+                    for part in table.partitions
+                ],
+                5,
+                "ARRAY[]::text[]",
             ),
             "indexes_wanted": rows(
-                [
-                    (
-                        text(i.name),
-                        text(i.table),
-                        array([" ".join(filter(None, column)) for column in self._columns(i)]),
-                        array(sorted(_literals(i))),
-                    )
-                    for i in self.indexes
-                ],
-                4,
-                "ARRAY[]::text[]",
+                [(text(i.name), text(i.table), *self._shape(i)) for i in self.indexes], 4, "ARRAY[]::text[]"
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
             "standing": array(sorted(self.standing)),
@@ -384,6 +387,9 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
+            "table that is filled or emptied": table.client_id_nullable
+            if self.options.action != "rollback"
+            else self.empties_client_id(table) or f"fill_client_id({table.name})" in self.standing,
             "table whose client_id was required": self.deletes_organizations
             and self.keeps_client_id(table)
             and not self.empties_client_id(table),

@@ -165,7 +165,8 @@ SET client_id = :'default_organization'
 WHERE client_id IS NULL AND :batch;
 
 -- name: check_client_id
--- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL.
+-- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL. What a deferred
+--       trigger has still to do for the rows that were filled is done first: until then no table can be altered.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with client_id
@@ -174,6 +175,7 @@ WHERE client_id IS NULL AND :batch;
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check')
 --       FROM pg_catalog.pg_attribute
 --       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE public.:"table"
     ADD CONSTRAINT phase_1_client_id_check CHECK (client_id IS NOT NULL) NOT VALID;
 

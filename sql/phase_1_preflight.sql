@@ -313,7 +313,7 @@ SELECT
     format('%s rows belong to other organizations than the default one, and %s, which may write them today, could not '
         'once it is kept to that one (%s)', others.rows, writing.roles, writing.commands) AS problem,
     format('where the policies of the application keep them to their client, say so in one that looks at it, and Phase '
-        '1 leaves them to it: CREATE POLICY of_client ON public.%I AS RESTRICTIVE TO %s USING (client_id = …)',
+        '1 leaves them to it: CREATE POLICY of_client ON public.%I AS RESTRICTIVE TO %s USING (client_id = ...)',
         :'table', writing.roles)
         || CASE WHEN :'table' = 'users' THEN ''
         ELSE format('; or leave the table out on purpose with --skip-table %s', :'table') END AS action
@@ -409,7 +409,9 @@ WHERE c.contype = 'f'
         WHERE a.attrelid = c.conrelid AND a.attname = 'client_id' AND a.attnum = ANY (c.conkey))
     AND NOT (
         c.conname = found.name || '_client_id_fkey'
-        AND c.confrelid = coalesce(to_regclass('public.organizations'), 0) AND c.confdeltype = 'r')
+        AND c.confrelid = coalesce(to_regclass('public.organizations'), 0) AND c.confdeltype = 'r'
+        -- PostgreSQL 18 lets a key be there and ask for nothing
+        AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, TRUE))
 UNION ALL
 SELECT
     format('constraint %s on public.%s', c.conname, found.name),
@@ -427,15 +429,21 @@ SELECT
     'public.' || wanted.name AS object,
     CASE WHEN i.indexrelid IS NULL THEN 'is the name of another object'
         ELSE 'is another index: ' || pg_get_indexdef(i.indexrelid) END AS problem,
-    CASE WHEN i.indexrelid IS NULL THEN format('rename it, or leave the index out with --skip-index %s', wanted.name)
-        ELSE format('rename it: ALTER INDEX public.%I RENAME TO former_%s; or leave it as it is with '
-            '--skip-index %s', wanted.name, wanted.name, wanted.name) END AS action
-FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
+    CASE WHEN i.indexrelid IS NULL THEN format('rename it, or leave the index out with --skip-index %s', wanted.whole)
+        ELSE format('rename it: ALTER INDEX public.%I RENAME TO %I; or leave it as it is with '
+            '--skip-index %s', wanted.name, 'former_' || wanted.name, wanted.whole) END AS action
+FROM (
+    SELECT name, table_name, name AS whole, columns, literals
+    FROM :indexes_wanted AS i (name, table_name, columns, literals)
+    UNION ALL
+    SELECT name, table_name, whole, columns, literals
+    FROM :partition_indexes AS i (name, table_name, whole, columns, literals)
+) AS wanted
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(wanted.name))
 LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_am AS am ON am.oid = c.relam
 WHERE i.indexrelid IS NULL
-    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || wanted.table_name)
+    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(
@@ -531,8 +539,8 @@ SELECT
         'see every row', current_user) AS problem,
     format('ALTER TABLE public.%I NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS', found.name)
         AS action
-FROM :tables_found AS found (name, time_column)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
 WHERE c.relrowsecurity AND c.relforcerowsecurity
     AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls));
 
@@ -685,16 +693,43 @@ WHERE t.tgenabled IN ('O', 'A')
 -- stage: preflight
 -- each: table with NULL in client_id
 SELECT
-    format('trigger %s on public.%s', tgname, :'table') AS object,
-    'fires for the rows whose client_id is filled, since the column was there before' AS problem,
+    format('%s on public.%s', its.name, :'table') AS object,
+    'is applied to the rows whose client_id is filled, since the column was there before; where it keeps a row from '
+        'being updated, the migration stops there (23514)' AS problem,
     'see what it does to a row that is updated' AS action
-FROM pg_trigger
-WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-    AND tgtype & 16 = 16
-    -- UPDATE OF other columns does not fire
-    AND (tgattr::text = '' OR EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = tgrelid AND attname = 'client_id' AND attnum = ANY (tgattr)))
-    AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
+FROM (
+    SELECT 'trigger ' || tgname
+    FROM pg_trigger
+    WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+        AND tgtype & 16 = 16
+        -- UPDATE OF other columns does not fire
+        AND (tgattr::text = '' OR EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = tgrelid AND attname = 'client_id' AND attnum = ANY (tgattr)))
+    UNION ALL
+    -- an event of 2 is an UPDATE
+    SELECT 'rule ' || rulename
+    FROM pg_rewrite
+    WHERE ev_class = to_regclass('public.' || :'table') AND ev_enabled IN ('O', 'A') AND ev_type = '2'
+) AS its (name)
+WHERE EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
+
+-- name: filled_rows_can_be_published
+-- level: error
+-- stage: preflight, rollback
+-- each: table that is filled or emptied
+SELECT
+    'public.' || :'table' AS object,
+    format('publication %s carries it without a key to know its rows by: none can be updated (55000), and they are, '
+        'where client_id was there before', p.pubname) AS problem,
+    format('ALTER TABLE public.%I REPLICA IDENTITY FULL', :'table') AS action
+FROM pg_class AS c
+JOIN pg_publication_tables AS carried ON carried.schemaname = 'public' AND carried.tablename = c.relname
+JOIN pg_publication AS p ON p.pubname = carried.pubname AND p.pubupdate
+WHERE c.oid = to_regclass('public.' || :'table') AND c.relreplident <> 'f'
+    AND NOT EXISTS (
+        SELECT FROM pg_index
+        WHERE indrelid = c.oid
+            AND CASE c.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE FALSE END);
 
 -- name: filled_rows_can_be_told
 -- level: warning
@@ -835,7 +870,10 @@ SELECT
     'index ' || i.indexrelid::regclass::text AS object,
     format('on public.%s is invalid: it costs every write and serves no query', found.name) AS problem,
     CASE WHEN c.relname = ANY (ARRAY(SELECT w.name FROM :indexes_wanted AS w (name, table_name, columns, literals)))
-        THEN 'nothing to do: it is dropped and built again'
+        THEN CASE c.relkind WHEN 'I' THEN 'nothing to do: it is valid with the last of its parts, which are built'
+            ELSE 'nothing to do: it is dropped and built again' END
+        WHEN c.relkind = 'I' THEN format('build it on each partition that lacks it, and attach that: ALTER INDEX %s '
+            'ATTACH PARTITION ...', i.indexrelid::regclass)
         ELSE format('REINDEX INDEX CONCURRENTLY %s', i.indexrelid::regclass) END AS action
 FROM :tables_found AS found (name, time_column)
 JOIN pg_index AS i ON i.indrelid = to_regclass('public.' || found.name)

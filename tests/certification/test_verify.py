@@ -207,6 +207,15 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "client_id_references_organizations",
+        "not enforced",
+        violation="ALTER TABLE public.products ALTER CONSTRAINT products_client_id_fkey NOT ENFORCED",
+        object="public.products.client_id",
+        problem="has a foreign key that is not enforced",
+        mended_by="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+        pg=">= 18",
+    ),
+    Case(
+        "client_id_references_organizations",
         "cascades",
         violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
         " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"

@@ -333,10 +333,12 @@ FROM (
             ELSE has_any_column_privilege(api.oid, c.oid, command.name) END
     WHERE c.oid = to_regclass('public.' || :'table') AND c.relrowsecurity
 ) AS writing
-CROSS JOIN (
-    SELECT count(*) AS rows FROM public.:"table" WHERE client_id <> :'default_organization'
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows
+    FROM public.:"table"
+    WHERE client_id <> :'default_organization' AND writing.roles IS NOT NULL
 ) AS others
-WHERE writing.roles IS NOT NULL AND others.rows > 0
+WHERE others.rows > 0
     -- afterwards a second client is what --verify speaks of
     AND NOT ARRAY['add_client_id(' || :'table' || ')', 'pin_client(' || :'table' || ')'] && :standing;
 

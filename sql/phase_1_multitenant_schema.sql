@@ -290,7 +290,7 @@ ON CONFLICT DO NOTHING;
 -- each: table with row security
 -- done: SELECT count(*) = 0 OR :pins <@ array_agg(polname::text)
 --       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+--       WHERE polrelid = to_regclass('public.' || quote_ident(:'table')) AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
@@ -304,7 +304,7 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- for: about a millisecond
 -- each: table with row security
 -- done: SELECT :pins <@ ARRAY(
---           SELECT polname::text FROM pg_catalog.pg_policy WHERE polrelid = to_regclass('public.' || :'table'))
+--           SELECT polname::text FROM pg_catalog.pg_policy WHERE polrelid = to_regclass('public.' || quote_ident(:'table')))
 CREATE POLICY phase_1_client_pinned ON public.:"table"
     AS RESTRICTIVE FOR INSERT TO :insert_roles
     WITH CHECK (client_id = :'default_organization');

@@ -64,10 +64,9 @@ class FoundTable:
     looked_for: str
     client_id: bool  # of type uuid; any other is refused in preflight
     client_id_nullable: bool
-    client_id_default: Optional[str]
     key: Optional[str]
     columns: FrozenSet[str]
-    text_columns: FrozenSet[str]
+    wide_columns: FrozenSet[str]  # of no fixed width
     partitioned: bool
     partitions: Tuple[Partition, ...]
 
@@ -107,7 +106,7 @@ class Found:
     function_grantees: Tuple[str, ...]
     uuid_function: str
     connection_check: bool
-    phase_2: Tuple[str, ...]  # "uploads INSERT": a policy that is not ours asks there for client_id
+    isolated: Tuple[str, ...]  # "uploads INSERT anon": other policies keep the role to its client there
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
     #: What this run leaves out and an earlier one has migrated.
@@ -154,6 +153,11 @@ class Found:
                 name = table.time_column
             yield name, order
 
+    def _shape(self, index: Index) -> Tuple[str, str]:
+        """The columns of an index and the literals of its predicate, in a list of rows."""
+        columns = [" ".join(filter(None, column)) for column in self._columns(index)]
+        return array(columns), array(sorted(_literals(index)))
+
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
         return {**self._values, **more}
@@ -188,12 +192,11 @@ class Found:
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
-            "api_roles": denied if roles else None,
             "revoked_roles": ", ".join(revoked),
             "function_revoked_roles": ", ".join(functions),
             "service_role": SERVICE_ROLE if self.service_role else None,
             "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
-            "phase_2": array(list(self.phase_2)),
+            "isolated": array(list(self.isolated)),
             "table_names": array([table.name for table in self.checked]),
             "children": array([" ".join(child) for child in self._children(self.checked)]),
             "children_wanted": rows([tuple(map(text, child)) for child in children], 3),
@@ -210,20 +213,18 @@ class Found:
                 3,
             ),
             "partition_indexes": rows(
-                [(text(str(part["index"])),) for part in self.targets("index of a partition")], 1
+                [
+                    (text(part.index(i)), text(part.name), text(i.name), *self._shape(i))
+                    for i in self.indexes
+                    for table in self.tables
+                    if table.name == i.table
+                    for part in table.partitions
+                ],
+                5,
+                "ARRAY[]::text[]",
             ),
             "indexes_wanted": rows(
-                [
-                    (
-                        text(i.name),
-                        text(i.table),
-                        array([" ".join(filter(None, column)) for column in self._columns(i)]),
-                        array(sorted(_literals(i))),
-                    )
-                    for i in self.indexes
-                ],
-                4,
-                "ARRAY[]::text[]",
+                [(text(i.name), text(i.table), *self._shape(i)) for i in self.indexes], 4, "ARRAY[]::text[]"
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
             "standing": array(sorted(self.standing)),
@@ -258,7 +259,7 @@ class Found:
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
         others = {
-            "indexed text": self._each_indexed_text,
+            "indexed column of any width": self._each_wide_column,
             "child with client_id": self._each_child,
             "foreign key to the default organization": self._each_reference,
         }
@@ -281,7 +282,7 @@ class Found:
                 if each in _PARTITIONS_TOO:
                     for partition in table.partitions:
                         if each != "table with row security" or (partition.row_security and self.api_roles):
-                            yield {**self._of(table), **_part(table, partition)}
+                            yield {**self._of(table), **_part(table, partition), **self._pins(partition.name)}
 
     def below(self, values: Dict[str, Value]) -> Iterator[Dict[str, Value]]:
         """The same for each partition of the table or of the index that the placeholders name."""
@@ -299,6 +300,18 @@ class Found:
             "table": table.name,
             "foreign_key": f"{table.name}_client_id_fkey",
             "time_column": table.time_column or TIME,
+            **self._pins(table.name),
+        }
+
+    def _pins(self, name: str) -> Dict[str, Value]:
+        """The policies that pin a table or a partition, and the roles of each; no roles, no policy."""
+        roles = {
+            command: ", ".join(identifier(r) for r in self.api_roles if f"{name} {command} {r}" not in self.isolated)
+            for command in PINS
+        }
+        return {
+            "pins": array([PINS[command] for command in PINS if roles[command]]),
+            **{f"{command.lower()}_roles": roles[command] or None for command in PINS},
         }
 
     def _each_index(self) -> Iterator[Tuple[str, Dict[str, Value]]]:
@@ -315,10 +328,10 @@ class Found:
             for below in self.below(values):
                 yield "partition", {**below, "whole_index": index.name}
 
-    def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
+    def _each_wide_column(self) -> Iterator[Dict[str, Value]]:
         for name, column in sorted({(index.table, column) for index in self.indexes for column in index.key}):
             table = self.table(name)
-            if table is not None and column in table.text_columns:
+            if table is not None and column in table.wide_columns:
                 yield {"table": name, "column": column}
 
     def _each_child(self) -> Iterator[Dict[str, Value]]:
@@ -374,6 +387,9 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
+            "table that is filled or emptied": table.client_id_nullable
+            if self.options.action != "rollback"
+            else self.empties_client_id(table) or f"fill_client_id({table.name})" in self.standing,
             "table whose client_id was required": self.deletes_organizations
             and self.keeps_client_id(table)
             and not self.empties_client_id(table),
@@ -386,6 +402,12 @@ _INDEXES = {
     "index": ("table", "partition"),
     "index of a partitioned table": ("partitioned",),
     "index of a partition": ("partition",),
+}
+#: The policies that keep writers to the default organization, by the command that each is for.
+PINS = {
+    "INSERT": "phase_1_client_pinned",
+    "UPDATE": "phase_1_client_pinned_update",
+    "DELETE": "phase_1_client_pinned_delete",
 }
 #: The steps that make an index ours.
 _BUILDS = ("create_partitioned_index", "create_index")
@@ -495,6 +517,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
     )
+    api_roles = tuple(role for role in API_ROLES if role in roles)
     return Found(
         options=options,
         version=connection.info.server_version,
@@ -504,7 +527,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         indexes=indexes,
         default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
         organizations=organizations,
-        api_roles=tuple(role for role in API_ROLES if role in roles),
+        api_roles=api_roles,
         service_role=SERVICE_ROLE in roles,
         table_grantees=tuple(_default_grantees(connection, "rS")),
         function_grantees=tuple(_default_grantees(connection, "f")),
@@ -515,7 +538,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
             " WHERE name = 'client_connection_check_interval'",
         ),
-        phase_2=tuple(_phase_2(connection, tables)),
+        isolated=tuple(_isolated(connection, tables, api_roles)),
         standing=standing,
         unfinished=unfinished,
         migrated_before=tuple(table for table in everything if table.name not in names),
@@ -564,30 +587,45 @@ def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
     return any(label.endswith(f"({name})") for label in standing)
 
 
-def _phase_2(connection: psycopg.Connection[Any], tables: Sequence[FoundTable]) -> Iterator[str]:
-    """The tables and partitions, and the commands there, for which a policy of a later phase looks at client_id.
+def _isolated(
+    connection: psycopg.Connection[Any], tables: Sequence[FoundTable], api_roles: Sequence[str]
+) -> Iterator[str]:
+    """The tables and partitions, the commands there, and the roles of the web API that other policies keep to a client.
 
-    What a policy uses the catalog knows by the column; its text may have the word in it and mean something else.
-    A policy for other roles than those of the web API keeps nobody of them from anything.
+    Where that is so of one role, another that no permissive policy lets through needs no more. What a policy uses the
+    catalog knows by the column; its text may have the word in it and mean something else.
     """
     wanted = [name for table in tables for name in (table.name, *(part.name for part in table.partitions))]
-    for (name_and_command,) in connection.execute(
-        "SELECT DISTINCT format('%%s %%s', c.relname, command.name)"
+    roles = list(api_roles) or [""]  # a server without them has others, and which ones nobody knows
+    policies: Dict[Tuple[str, str], Dict[str, List[Tuple[bool, bool]]]] = {}
+    for table, command, role, *policy in connection.execute(
+        "SELECT c.relname, command.name, api.name, p.polpermissive,"
+        " EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_policy'::regclass AND objid = p.oid"
+        "     AND refclassid = 'pg_catalog.pg_class'::regclass AND refobjid = c.oid AND refobjsubid = a.attnum)"
         " FROM pg_catalog.pg_policy AS p"
         " JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid AND c.relnamespace = to_regnamespace('public')"
         " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
-        " JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::regclass AND d.objid = p.oid"
-        " AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum"
         " JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)"
         " ON p.polcmd::text IN ('*', command.letter)"
-        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%'"
-        " AND (NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)) OR 0 = ANY (p.polroles)"
-        "     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS api, unnest(p.polroles) AS r (oid)"
-        "                WHERE api.rolname = ANY (%s) AND pg_has_role(api.oid, r.oid, 'USAGE')))"
-        " ORDER BY 1",
-        [wanted, list(API_ROLES), list(API_ROLES)],
+        " CROSS JOIN unnest(%s::text[]) AS api (name) LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = api.name"
+        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%' AND EXISTS ("
+        "     SELECT FROM unnest(p.polroles) AS its (oid)"
+        "     WHERE its.oid = 0 OR r.oid IS NULL OR pg_has_role(r.oid, its.oid, 'USAGE'))"
+        " ORDER BY 1, 2",
+        [roles, wanted],
     ):
-        yield name_and_command
+        policies.setdefault((table, command), {}).setdefault(role, []).append((policy[0], policy[1]))
+    for (table, command), of in policies.items():
+        kept = {role for role in of if _keeps(of[role])}
+        shut = {role for role in roles if kept and not any(permissive for permissive, _ in of.get(role, ()))}
+        yield from (f"{table} {command} {role}" for role in roles if role in kept | shut)
+
+
+def _keeps(policies: Sequence[Tuple[bool, bool]]) -> bool:
+    """Whether these policies of a role, each permissive or not and by the client or not, keep it to a client."""
+    permissive = [by_client for is_permissive, by_client in policies if is_permissive]
+    restricted = any(by_client for is_permissive, by_client in policies if not is_permissive)
+    return restricted or (bool(permissive) and all(permissive))
 
 
 def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
@@ -655,14 +693,13 @@ def _tables(
         for name, *rest in connection.execute(
             "SELECT wanted.name, size.rows, size.guessed, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
-            " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
             "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
             " (SELECT k.attname FROM pg_catalog.pg_index AS i"
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
             "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
-            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype)),"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND attlen = -1),"
             " c.relkind = 'p', ARRAY("
             "     SELECT jsonb_build_array(p.relname, p.relrowsecurity, ARRAY("
             "         SELECT jsonb_build_array(own.relname, whole.relname)"
@@ -693,8 +730,7 @@ def _tables(
             " ) AS size (rows, guessed, bytes, index_bytes)"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
-            " AND a.atttypid = 'uuid'::regtype"
-            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
+            " AND a.atttypid = 'uuid'::regtype",
             [[table.name for table in TABLES if table.name not in left_out]],
         )
     }
@@ -702,7 +738,7 @@ def _tables(
         if table.name not in found:
             continue
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
-        secured, present, nullable, default, columns, key, texts, *parts = rest
+        secured, present, nullable, columns, key, wide, *parts = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
@@ -717,10 +753,9 @@ def _tables(
             looked_for=" or ".join(candidates),
             client_id=present,
             client_id_nullable=nullable,
-            client_id_default=default,
             key=key,
             columns=frozenset(columns),
-            text_columns=frozenset(texts),
+            wide_columns=frozenset(wide),
             partitioned=parts[0],
             partitions=tuple(
                 Partition(name, own_security, tuple((own, whole) for own, whole in indexes))

@@ -237,9 +237,7 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
                 "had rows before, and nothing tells the two apart"
             )
             continue
-        former = details.get("former_default")
-        extra: Dict[str, Value] = {"former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"}
-        step = _step(connection, found, section, {**values, **extra}, section.names("undoes"))
+        step = _step(connection, found, section, values, section.names("undoes"))
         if step is not None:
             steps.append(step)
     return Plan("rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks))
@@ -269,12 +267,8 @@ def _step(
         ):
             return None
         batches = [{"batch": each} for each in bounds(connection, table, condition)]
-    if section.name == "fill_client_id" and table is not None:
+    if section.name in ("set_client_id_default", "fill_client_id") and table is not None:
         details["also_default"] = _also_default(connection, found, table)
-    if section.name == "set_client_id_default" and table is not None:
-        details["also_default"] = _also_default(connection, found, table)
-        before = found.standing.get(label(section.name, values)) or {}
-        details["former_default"] = before.get("former_default", table.client_id_default)
     if section.name == "create_index":
         details["columns"] = values["columns"]
     # What is undone takes what belongs to it with it.

@@ -236,8 +236,7 @@ def _unserved(measured: List[Measured]) -> Iterator[Finding]:
                 "index_serves_its_query",
                 NOTICE,
                 f"public.{each.index}",
-                f"is not what the planner takes for the query {each.query}, but {', '.join(each.served_by)}, which "
-                "the application has of its own",
+                f"is not what the planner takes for the query {each.query}, but {', '.join(each.served_by)}",
                 "nothing to do; with many clients either may serve",
             )
 

@@ -165,7 +165,8 @@ SET client_id = :'default_organization'
 WHERE client_id IS NULL AND :batch;
 
 -- name: check_client_id
--- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL.
+-- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL. What a deferred
+--       trigger has still to do for the rows that were filled is done first: until then no table can be altered.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with client_id
@@ -174,6 +175,7 @@ WHERE client_id IS NULL AND :batch;
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check')
 --       FROM pg_catalog.pg_attribute
 --       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE public.:"table"
     ADD CONSTRAINT phase_1_client_id_check CHECK (client_id IS NOT NULL) NOT VALID;
 
@@ -286,10 +288,9 @@ ON CONFLICT DO NOTHING;
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) IN (0, 3)
---           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+-- done: SELECT count(*) = 0 OR :pins <@ array_agg(polname::text)
 --       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+--       WHERE polrelid = to_regclass('public.' || quote_ident(:'table')) AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
@@ -297,23 +298,21 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- name: pin_client
 -- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
 --       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it; on a table where it has, a second run does not bring it back.
+--       delete one there. A role that other policies keep to its client, those of Phase 2 or of the
+--       application, is left to them, command by command.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3
---           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
---               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
---       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+-- done: SELECT :pins <@ ARRAY(
+--           SELECT polname::text FROM pg_catalog.pg_policy WHERE polrelid = to_regclass('public.' || quote_ident(:'table')))
 CREATE POLICY phase_1_client_pinned ON public.:"table"
-    AS RESTRICTIVE FOR INSERT TO :api_roles
+    AS RESTRICTIVE FOR INSERT TO :insert_roles
     WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_update ON public.:"table"
-    AS RESTRICTIVE FOR UPDATE TO :api_roles
+    AS RESTRICTIVE FOR UPDATE TO :update_roles
     USING (client_id = :'default_organization') WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
-    AS RESTRICTIVE FOR DELETE TO :api_roles
+    AS RESTRICTIVE FOR DELETE TO :delete_roles
     USING (client_id = :'default_organization');
 
 -- name: create_partitioned_index

@@ -121,15 +121,15 @@ ALTER TABLE public.:"table"
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id DROP NOT NULL;
 
--- name: restore_client_id_default
--- does: Gives a client_id that was there before Phase 1 the default that it had, or none.
+-- name: drop_client_id_default
+-- does: Takes the default from a client_id that was there before Phase 1, and had none.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table
 -- undoes: set_client_id_default
 -- done: the log
 ALTER TABLE public.:"table"
-    ALTER COLUMN client_id :former_default;
+    ALTER COLUMN client_id DROP DEFAULT;
 
 -- name: empty_client_id
 -- does: Takes the default organization out of the rows that Phase 1 filled, and out of those that the application

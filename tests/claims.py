@@ -89,7 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
         access_matrix="Each role has exactly the promised privileges on the new tables and functions.",
         attacks_fail="What anon and a signed-in user try on the new objects fails, and would succeed unprotected.",
         writes_pinned="By every statement that a policy is asked of, the web API's roles write rows of the default "
-        "organization only.",
+        "organization only, unless the application keeps its clients apart itself.",
         nothing_else_granted="Grants, policies and row security of what was there are untouched.",
         lints_of_others_stay_quiet="A linter for such databases finds nothing after the migration that was not "
         "found before.",

@@ -530,7 +530,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "a policy of another table stands for the pins",
             r"test_pins_are_asked_for: writes_are_pinned.*?\[\] == \['public.sellout_entries2'",
-            Change(VERIFY, "AND format('%s %s', found.name, wanted.command) <> ALL (:phase_2)", "AND :phase_2 = '{}'"),
+            Change(
+                VERIFY,
+                "AND format('%s %s %s', found.name, wanted.command, rolname) <> ALL (:isolated)",
+                "AND :isolated = '{}'",
+            ),
         ),
     ],
     "nothing-else-granted": [

@@ -448,15 +448,16 @@ OWN_ORGANIZATIONS = f"""
 """
 ADOPTED = f"INSERT INTO public.organizations (id, name, slug) VALUES ('{BETA}', 'Ours', 'default-org');"
 
-#: Columns that were there: with values, NULLs and a default of its own; with NULLs only; required and with a key.
+#: Columns that were there: with values and NULLs; with NULLs only; required and with a key.
 OWN_CLIENT_IDS = f"""
     ALTER TABLE public.products ADD COLUMN client_id uuid;
-    ALTER TABLE public.products ALTER COLUMN client_id SET DEFAULT '{ACME}';
     UPDATE public.products SET client_id = '{ACME}' WHERE ean IN (SELECT ean FROM public.products ORDER BY ean LIMIT 4);
+    CREATE POLICY of_client ON public.products AS RESTRICTIVE USING (client_id IS NOT NULL);
     CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);
     ALTER TABLE public.uploads ADD COLUMN client_id uuid;
     ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '{ACME}'
         CONSTRAINT email_logs_client_id_fkey REFERENCES public.organizations (id) ON DELETE RESTRICT;
+    ALTER TABLE public.email_logs ALTER COLUMN client_id DROP DEFAULT;
 """
 OWN = ("products", "uploads", "email_logs")
 
@@ -470,7 +471,7 @@ def clients(database: Database) -> dict[str, list[Row]]:
 @MODES
 @pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
 def test_what_was_there_before_stays(database: Database, mode: list[str], *, adopted: bool) -> None:
-    """Organizations, a client_id, its default, its NULLs and an index that were there before are there afterwards.
+    """Organizations, a client_id, its NULLs and an index that were there before are there afterwards.
 
     Otherwise going back takes away what Phase 1 has never brought.
     """

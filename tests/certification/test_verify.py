@@ -207,6 +207,15 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "client_id_references_organizations",
+        "not enforced",
+        violation="ALTER TABLE public.products ALTER CONSTRAINT products_client_id_fkey NOT ENFORCED",
+        object="public.products.client_id",
+        problem="has a foreign key that is not enforced",
+        mended_by="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+        pg=">= 18",
+    ),
+    Case(
+        "client_id_references_organizations",
         "cascades",
         violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
         " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"
@@ -537,13 +546,62 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "nothing_goes_around_the_pins",
-        "view with the rights of its owner",
-        near_miss=SECOND + "CREATE VIEW public.names WITH (security_invoker = on) AS SELECT id FROM public.uploads;"
-        "GRANT ALL ON public.names TO anon",
-        violation="ALTER VIEW public.names RESET (security_invoker)",
+        "view over a view",
+        near_miss=SECOND + "CREATE VIEW public.some_names AS SELECT id, filename FROM public.uploads;"
+        "CREATE VIEW public.names AS SELECT * FROM public.some_names; GRANT SELECT ON public.names TO anon",
+        violation="GRANT INSERT ON public.names TO anon",
         object="public.names",
         problem="anon may write public.uploads through this view",
         mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+    ),
+    *(
+        Case(
+            "nothing_goes_around_the_pins",
+            f"partition, {title}",
+            near_miss=SECOND + "ALTER TABLE public.sellout_entries2 ENABLE ROW LEVEL SECURITY;"
+            "GRANT INSERT, UPDATE, DELETE ON public.sellout_entries2 TO anon;"
+            "CREATE VIEW public.sales AS SELECT * FROM public.sellout_entries2_2025",
+            violation=f"GRANT {granted} TO anon",
+            object=found,
+            problem=problem,
+            mended_by=f"REVOKE {revoked} ON {found} FROM anon",
+            variant="founding-partitioned",
+        )
+        for title, granted, found, problem, revoked in (
+            (
+                "truncate",
+                "TRUNCATE ON public.sellout_entries2_2025",
+                "public.sellout_entries2_2025",
+                "anon may TRUNCATE it",
+                "TRUNCATE",
+            ),
+            (
+                "no row security",
+                "INSERT ON public.sellout_entries2_2025",
+                "public.sellout_entries2_2025",
+                "anon may write rows of every client: it has no row-level security",
+                "INSERT, UPDATE, DELETE",
+            ),
+            (
+                "view",
+                "DELETE ON public.sales",
+                "public.sales",
+                "anon may write public.sellout_entries2_2025 through this view",
+                "INSERT, UPDATE, DELETE",
+            ),
+        )
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "view with the rights of its owner",
+        near_miss=SECOND + "CREATE VIEW public.names WITH (security_invoker = on) AS SELECT id FROM public.uploads;"
+        "CREATE VIEW public.yes WITH (security_invoker = YES) AS SELECT id FROM public.uploads;"
+        "CREATE VIEW public.more_names WITH (check_option = local) AS SELECT * FROM public.names;"
+        "GRANT ALL ON public.names, public.yes, public.more_names TO anon",
+        violation="ALTER VIEW public.names SET (security_invoker = off)",
+        object=r"public.(more_)?names",
+        problem="anon may write public.uploads through this view",
+        mended_by=r"REVOKE INSERT, UPDATE, DELETE ON public.(more_)?names FROM anon",
         pg=">= 15",
     ),
     Case(

@@ -229,7 +229,7 @@ def blockers(connection: psycopg.Connection[Any], pid: int) -> List[Blocker]:
     found = []
     for table, deadlock_timeout, me, blocker, application, user, kind, state, age, query in connection.execute(
         "SELECT coalesce((SELECT relation::regclass::text FROM pg_catalog.pg_locks"
-        "     WHERE pid = %(pid)s AND NOT granted AND relation IS NOT NULL LIMIT 1), '…'),"
+        "     WHERE pid = %(pid)s AND NOT granted AND relation IS NOT NULL LIMIT 1), '...'),"
         " (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'),"
         " current_user, pid, application_name, usename, backend_type, state,"
         " round(extract(EPOCH FROM clock_timestamp() - xact_start))::int,"

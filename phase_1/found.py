@@ -169,6 +169,7 @@ class Found:
         return {
             "lock_timeout": f"{self.options.lock_timeout}ms",
             "no_transaction_timeout": "0" if self.version >= 170000 else None,
+            "default_transaction_timeout": "DEFAULT" if self.version >= 170000 else None,
             "connection_check": "'1s'" if self.connection_check else None,
             "default_connection_check": "DEFAULT" if self.connection_check else None,
             "concurrently_timeout": f"{self.options.concurrently_timeout}ms",

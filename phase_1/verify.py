@@ -27,6 +27,9 @@ _CANNOT_BE_RUN = (
 #: How often it is looked for a pooler, which may be between two moves.
 _POOLER_ROUNDS = 3
 
+#: What keeps the planner from an index that could serve, where the role or the database has turned it off.
+_INDEX_SCANS = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
+
 _CHECKS = ("phase_1_preflight.sql", "phase_1_verify.sql")
 
 
@@ -276,10 +279,10 @@ def baseline(connection: psycopg.Connection[Any], found: Found) -> Iterator[Meas
     bound = [(section, bind(connection, found, section, found.default_organization)) for section in queries(found)]
     sections = [(section, query) for section, query in bound if query is not None]
     parts = {part: whole for table in found.tables for each in table.partitions for part, whole in each.indexes}
-    connection.execute("SET LOCAL enable_seqscan = off")
+    connection.execute(f"SET LOCAL enable_seqscan = off; SET LOCAL {' = on; SET LOCAL '.join(_INDEX_SCANS)} = on")
     plans = [explain(connection, query) for _, query in sections]
     # As the application runs them.
-    connection.execute("RESET enable_seqscan; RESET jit")
+    connection.execute(f"RESET enable_seqscan; RESET jit; RESET {'; RESET '.join(_INDEX_SCANS)}")
     for (section, query), plan in zip(sections, plans):
         measured = explain(connection, query, analyze=True)
         root = measured["Plan"]

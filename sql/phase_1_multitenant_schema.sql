@@ -35,6 +35,7 @@ SET LOCAL client_connection_check_interval = :connection_check;
 SET search_path = '';
 SET lock_timeout = :'concurrently_timeout';
 SET statement_timeout = 0;
+SET transaction_timeout = :no_transaction_timeout;
 SET client_connection_check_interval = :connection_check;
 
 -- name: settings_put_back
@@ -45,6 +46,7 @@ SET client_connection_check_interval = :connection_check;
 RESET search_path;
 RESET lock_timeout;
 RESET statement_timeout;
+SET transaction_timeout = :default_transaction_timeout;
 SET client_connection_check_interval = :default_connection_check;
 
 -- name: one_at_a_time

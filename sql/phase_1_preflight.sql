@@ -635,7 +635,7 @@ SELECT
     format('carries every table of schema public, and so %s as soon as they are there: its subscribers stop at the '
         'first row of them', missing.names) AS problem,
     'create them on the subscribers before the migration, empty, as --dry-run shows them; after it: ALTER SUBSCRIPTION '
-        '… REFRESH PUBLICATION' AS action
+        '... REFRESH PUBLICATION' AS action
 FROM pg_publication AS p
 CROSS JOIN (
     SELECT string_agg('public.' || name, ', ') AS names

@@ -872,6 +872,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             r"test_sessions_are_left: \{'lock_timeout': '600000'\} == \{\}",
             Change(SCHEMA, "RESET lock_timeout;\n", ""),
         ),
+        (
+            "an operator that anybody may have made is run",
+            r"test_run_ends_alike_whatever: \[\('app_owner'",
+            Change("phase_1/connection.py", '    (12, "search_path", "\'\'"),\n', ""),
+        ),
     ],
     "one-runner-at-a-time": [
         (

@@ -239,7 +239,10 @@ WHERE c.contype = 'f'
 -- stage: verify
 SELECT
     'public.' || wanted.name AS object,
-    CASE WHEN p.provolatile <> 's' THEN 'is not STABLE'
+    CASE WHEN NOT maker.has_their_rights
+            THEN format('belongs to %I, who has not the rights of the owner of public.users',
+                pg_get_userbyid(p.proowner))
+        WHEN p.provolatile <> 's' THEN 'is not STABLE'
         WHEN p.prosecdef IS DISTINCT FROM wanted.definer
             THEN CASE WHEN p.prosecdef THEN 'is SECURITY DEFINER' ELSE 'is SECURITY INVOKER' END
         WHEN p.prorettype <> wanted.returns THEN 'returns ' || p.prorettype::regtype::text
@@ -252,7 +255,14 @@ FROM (
     ('validate_client_data_integrity', '', FALSE, 'jsonb'::regtype, ARRAY['search_path=""', 'row_security=off'])
 ) AS wanted (name, arguments, definer, returns, settings)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
-WHERE p.provolatile <> 's' OR p.prosecdef <> wanted.definer OR p.prorettype <> wanted.returns
+CROSS JOIN LATERAL (
+    -- whoever may do as the owner of the tables does, a superuser too, could do as much without the function
+    SELECT coalesce((
+        SELECT pg_has_role(p.proowner, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass('public.users')
+    ), FALSE)
+) AS maker (has_their_rights)
+WHERE NOT maker.has_their_rights OR p.provolatile <> 's' OR p.prosecdef <> wanted.definer
+    OR p.prorettype <> wanted.returns
     OR NOT coalesce(p.proconfig, '{}') @> wanted.settings;
 
 -- name: functions_are_closed

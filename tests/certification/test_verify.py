@@ -340,6 +340,15 @@ CASES: tuple[Case, ...] = (
         mended_by=r"DROP FUNCTION public.validate_client_access\(uuid,uuid\)",
     ),
     Case(
+        "functions_are_hardened",
+        "of another role",
+        near_miss="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {superuser}",
+        violation="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}",
+        object="public.validate_client_data_integrity",
+        problem="belongs to .*_role, who has not the rights of the owner of public.users",
+        mended_by=r"DROP FUNCTION public.validate_client_data_integrity\(\)",
+    ),
+    Case(
         "functions_are_closed",
         "everybody",
         near_miss="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO service_role",
@@ -661,6 +670,33 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
 
         options = bench.mend(case, found)
         assert alone(*options) == []
+
+
+@pytest.mark.claim("verify-finds-violations")
+@pytest.mark.parametrize("kind", ["founding", "founding-migrated"])
+def test_verify_calls_no_function_that_somebody_else_has_made(templates: Templates, kind: str) -> None:
+    """A function of that name by who has no rights on the tables is named, and not run.
+
+    Whatever it does would be done with the rights of who verifies: a superuser's, perhaps.
+    """
+    with workbench(templates, kind) as bench:
+        bench.do(
+            "CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb LANGUAGE plpgsql STABLE"
+            " SET search_path = '' SET row_security = off AS 'BEGIN RAISE EXCEPTION USING MESSAGE = current_user; END'"
+        )
+
+        def verified() -> tuple[list[str], list[str]]:
+            result = run("--dsn", bench.database.dsn(), "--verify", "--json")
+            assert result.status == VIOLATIONS
+            belongs = [each["object"] for each in result.of("functions_are_hardened")]
+            return belongs, [each["problem"] for each in result.of("validate_client_data_integrity")]
+
+        user = bench.database.server.user
+        assert verified() == ([], [f"could not be run: {user}"])
+        bench.do("ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}")
+        assert verified() == (["public.validate_client_data_integrity"], [])
+        bench.do("DROP FUNCTION public.validate_client_data_integrity()")
+        assert verified() == ([], [])
 
 
 @pytest.mark.claim("verify-finds-violations")

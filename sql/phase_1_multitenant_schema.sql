@@ -135,7 +135,8 @@ VALUES (:'default_organization', 'Default Organization', 'default-org');
 -- each: table
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
---           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+--           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND attname = 'client_id' AND NOT attisdropped)
 ALTER TABLE public.:"table"
     ADD COLUMN client_id uuid NOT NULL DEFAULT :'default_organization';
 
@@ -149,7 +150,7 @@ ALTER TABLE public.:"table"
 --         OR EXISTS (
 --           SELECT FROM pg_catalog.pg_attrdef AS d
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
---           WHERE a.attrelid = to_regclass('public.' || :'table') AND a.attname = 'client_id'
+--           WHERE a.attrelid = to_regclass('public.' || quote_ident(:'table')) AND a.attname = 'client_id'
 --             AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) = pg_catalog.quote_literal(:'default_organization') || '::uuid')
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET DEFAULT :'default_organization';
@@ -161,7 +162,7 @@ ALTER TABLE public.:"table"
 -- for: one batch
 -- each: batch of a table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 UPDATE public.:"table"
 SET client_id = :'default_organization'
 WHERE client_id IS NULL AND :batch;
@@ -175,7 +176,7 @@ WHERE client_id IS NULL AND :batch;
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check')
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ADD CONSTRAINT phase_1_client_id_check CHECK (client_id IS NOT NULL) NOT VALID;
 
@@ -188,7 +189,7 @@ ALTER TABLE public.:"table"
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check' AND convalidated)
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT phase_1_client_id_check;
 
@@ -198,7 +199,7 @@ ALTER TABLE public.:"table"
 -- for: about a millisecond
 -- each: table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET NOT NULL;
 ALTER TABLE public.:"table"
@@ -213,7 +214,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table')
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table'))
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -227,7 +228,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT :"foreign_key";
@@ -241,7 +242,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -291,7 +292,7 @@ ON CONFLICT DO NOTHING;
 -- done: SELECT count(*) IN (0, 3)
 --           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
 --       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+--       WHERE polrelid = to_regclass('public.' || quote_ident(:'table')) AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
@@ -307,7 +308,7 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 --           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
 --               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
 --       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+--       WHERE polrelid = to_regclass('public.' || quote_ident(:'table')) AND polname LIKE 'phase\_1\_client\_pinned%'
 CREATE POLICY phase_1_client_pinned ON public.:"table"
     AS RESTRICTIVE FOR INSERT TO :api_roles
     WITH CHECK (client_id = :'default_organization');
@@ -324,7 +325,7 @@ CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
 -- lock: SHARE on the table
 -- for: milliseconds
 -- each: index of a partitioned table
--- done: SELECT to_regclass('public.' || :'index') IS NOT NULL
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NOT NULL
 CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 
 -- name: drop_invalid_index
@@ -335,7 +336,7 @@ CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 -- each: index
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND NOT (indisvalid AND indisready))
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND NOT (indisvalid AND indisready))
 DROP INDEX :concurrently public.:"index";
 
 -- name: create_index
@@ -345,7 +346,7 @@ DROP INDEX :concurrently public.:"index";
 -- each: index
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND indisvalid AND indisready)
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND indisvalid AND indisready)
 CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 
 -- name: attach_index
@@ -356,8 +357,8 @@ CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 -- each: index of a partition
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_inherits
---           WHERE inhrelid = to_regclass('public.' || :'index')
---             AND inhparent = to_regclass('public.' || :'whole_index'))
+--           WHERE inhrelid = to_regclass('public.' || quote_ident(:'index'))
+--             AND inhparent = to_regclass('public.' || quote_ident(:'whole_index')))
 ALTER INDEX public.:"whole_index" ATTACH PARTITION public.:"index";
 
 -- name: analyze_table

@@ -68,7 +68,7 @@ WHERE 'add_client_id(' || found.name || ')' <> ALL (:standing);
 -- level: error
 -- stage: preflight, rollback
 SELECT
-    'public.' || found.name AS object,
+    format('public.%I', found.name) AS object,
     format('belongs to %I, and %I is not a member of that role', pg_get_userbyid(c.relowner), current_user)
         AS problem,
     format('connect as %I', pg_get_userbyid(c.relowner)) AS action
@@ -79,7 +79,7 @@ FROM (
     UNION ALL
     SELECT name FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
 ) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
 
 -- name: role_may_create
@@ -563,7 +563,7 @@ SELECT
     'fires for the rows whose client_id is filled, since the column was there before' AS problem,
     'see what it does to a row that is updated' AS action
 FROM pg_trigger
-WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+WHERE tgrelid = to_regclass('public.' || quote_ident(:'table')) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
     AND tgtype & 16 = 16
     -- UPDATE OF other columns does not fire
     AND (tgattr::text = '' OR EXISTS (

@@ -331,7 +331,7 @@ WHERE c.oid IN (
 -- level: error
 -- stage: verify
 SELECT
-    'public.' || found.name AS object,
+    format('public.%I', found.name) AS object,
     format('the roles of the web API may %s rows of any client', lower(wanted.command)) AS problem,
     CASE WHEN EXISTS (
         SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_client_pinned' || wanted.suffix)
@@ -343,7 +343,7 @@ SELECT
     AS action
 -- a partition has pins of its own: nobody is asked for those of its table who names the partition
 FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relrowsecurity
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) AND c.relrowsecurity
 CROSS JOIN (VALUES ('INSERT', 'a', ''), ('UPDATE', 'w', '_update'), ('DELETE', 'd', '_delete'))
     AS wanted (command, polcmd, suffix)
 WHERE EXISTS (SELECT FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
@@ -380,7 +380,7 @@ WHERE c.reltuples > 0
 WITH read_by_the_api AS (
     SELECT DISTINCT found.name
     FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-    JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
     JOIN pg_roles AS api ON api.rolname IN ('anon', 'authenticated')
     WHERE has_any_column_privilege(api.oid, c.oid, 'SELECT')
         AND (NOT c.relrowsecurity

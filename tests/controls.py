@@ -292,8 +292,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             r"test_invalid_index_of_ours: error: [^\n]*idx_uploads_client_user_id[^\n]*",
             Change(
                 SCHEMA,
-                "WHERE indexrelid = to_regclass('public.' || :'index') AND indisvalid AND indisready)\nCREATE INDEX",
-                "WHERE indexrelid = to_regclass('public.' || :'index'))\nCREATE INDEX",
+                "quote_ident(:'index')) AND indisvalid AND indisready)\nCREATE INDEX",
+                "quote_ident(:'index')))\nCREATE INDEX",
             ),
             Change(SCHEMA, "AND NOT (indisvalid AND indisready))\nDROP INDEX", "AND FALSE)\nDROP INDEX"),
         ),

@@ -457,7 +457,7 @@ class _Run:
                     conflict = error
                 else:
                     return
-            pause = min(LONGEST_PAUSE, self._options.lock_timeout / 1000 * 2 ** (tries - 1))
+            pause = min(LONGEST_PAUSE, self._plan.found.options.lock_timeout / 1000 * 2 ** (tries - 1))
             pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that two who give way do not meet again
             where = attempt.label or "locking the tables"
             if self._interrupt.asked or time.monotonic() + pause > deadline:

@@ -156,6 +156,18 @@ CASES: tuple[Case, ...] = (
         by_hand="ALTER ROLE app_owner IN DATABASE {database} RESET default_transaction_read_only",
     ),
     Case(
+        "lock_timeout_is_below_that_of_deadlocks",
+        "as long",
+        near_miss="ALTER DATABASE {database} SET deadlock_timeout = '800ms'",
+        near_miss_options=("--lock-timeout", "799ms"),
+        violation="",
+        options=("--lock-timeout", "800ms"),
+        object="--lock-timeout",
+        problem="800ms is not below deadlock_timeout, 800 ms: .* the application's statement may be the one",
+        mended_by="leave it out, or give less",
+        options_by_hand=("--lock-timeout", "100ms"),
+    ),
+    Case(
         "tenant_table_is_there",
         "missing",
         near_miss="CREATE TABLE public.history (LIKE public.email_logs);"

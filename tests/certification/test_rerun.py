@@ -430,6 +430,27 @@ def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
 
 
 @pytest.mark.claim("lock-waits-give-way")
+def test_lock_timeout_is_half_of_that_of_deadlocks_at_the_most(templates: Templates) -> None:
+    """Where the server looks for deadlocks early, the run gives way earlier still, unless it is told how long to wait.
+
+    Otherwise it is the application that is told of the deadlock, and a customer sees it.
+    """
+    database = templates.clone("founding-tiny")
+    for deadlock_timeout, arguments, expected in (
+        ("1s", [], "500ms"),
+        ("999ms", [], "499ms"),
+        ("300ms", ["--online"], "150ms"),
+        ("1min", ["--online"], "200ms"),
+        ("1ms", [], "1ms"),  # none at all would be to wait for ever
+        ("200ms", ["--lock-timeout", "1s"], "1000ms"),
+    ):
+        database.execute(f"ALTER DATABASE {database.name} SET deadlock_timeout = '{deadlock_timeout}'")
+        script = run("--dsn", database.owner_dsn, "--dry-run", *arguments).out
+        assert set(re.findall("SET LOCAL lock_timeout = '(.*)'", script)) == {expected}, deadlock_timeout
+    database.drop()
+
+
+@pytest.mark.claim("lock-waits-give-way")
 @pytest.mark.parametrize("lock_timeout", ["500ms", "9s"], ids=["before the server notices", "once it notices"])
 def test_run_is_the_one_to_give_way_in_a_deadlock(database: Database, proxy: Proxy, lock_timeout: str) -> None:
     """Where the application and the run wait for each other, the run is the one that is told to go.

@@ -26,6 +26,9 @@ from phase_1.scripts import identifier
 #: What means that somebody else holds a lock; everything else is not tried again.
 GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
 
+#: What a function of the application that relies on the search_path ends with.
+_NOT_FOUND = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedObject)
+
 #: How long to look for a server that went away, to read what became of a COMMIT: a crash recovery or a
 #: failover takes seconds.
 RECONNECT_SECONDS = 30.0
@@ -570,6 +573,11 @@ def _in_words(error: psycopg.Error) -> str:
         parts.append(diagnostic.message_detail)
     if diagnostic.message_hint:
         parts.append(f"Hint: {diagnostic.message_hint}")
+    if diagnostic.context and isinstance(error, _NOT_FOUND):
+        parts.append(
+            f"(in {diagnostic.context.splitlines()[-1]}, which is run with an empty search_path: name the schema in "
+            "it, or ALTER FUNCTION ... SET search_path)"
+        )
     return " ".join(parts)
 
 

@@ -221,6 +221,27 @@ def test_error_of_a_statement_is_told_and_logged_and_leaves_no_trace(
     assert run("--dsn", database.owner_dsn, "--force").status == 0
 
 
+@pytest.mark.claim("failure-leaves-no-trace", "failure-is-logged")
+def test_function_of_the_application_that_finds_no_table_is_named_with_the_cause(database: Database) -> None:
+    """Where a trigger relies on the search_path, which is empty, the message says so and names its function.
+
+    "relation does not exist", of a table that is there, sends whoever is on call the wrong way.
+    """
+    database.execute(
+        "CREATE TABLE public.audited (tag text); GRANT INSERT ON public.audited TO PUBLIC;"
+        "CREATE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN EXECUTE ''INSERT INTO audited VALUES ($1)'' USING tg_tag; END';"
+        "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION public.audit()"
+    )
+    done = run("--dsn", database.owner_dsn, "--force")
+    assert done.status == FAILED
+    assert "42P01" in done.err
+    assert "function public.audit() line 1" in done.err
+    assert "search_path" in done.err
+    database.execute("ALTER FUNCTION public.audit() SET search_path = public")
+    assert run("--dsn", database.owner_dsn, "--force").status == DONE
+
+
 @pytest.mark.claim("commit-verdict-is-read-from-server", "failure-is-logged")
 @WAYS
 @pytest.mark.parametrize("arrived", [True, False], ids=["reply lost", "request lost"])

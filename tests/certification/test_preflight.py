@@ -38,6 +38,15 @@ CREATE TYPE public.{name} AS ENUM ({labels});
 ALTER TABLE public.uploads ALTER status TYPE public.{name} USING 'done'::public.{name};
 """
 
+#: A function for event triggers, which writes down what was done.
+DDL_AUDIT = """
+CREATE TABLE IF NOT EXISTS public.ddl_audit (tag text);
+GRANT INSERT ON public.ddl_audit TO PUBLIC;
+CREATE FUNCTION public.{name}() RETURNS event_trigger LANGUAGE plpgsql {setting}
+    AS $$ BEGIN {insert} VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER {name} ON {event} EXECUTE FUNCTION public.{name}();
+"""
+
 #: A function for triggers.
 HISTORY = """
 CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
@@ -1032,6 +1041,37 @@ CASES: tuple[Case, ...] = (
         problem="fires for the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
         by_hand="DROP TRIGGER on_update ON public.email_logs",
+    ),
+    *(
+        Case(
+            "triggers_name_the_schema",
+            f"event trigger on {event}",
+            near_miss=DDL_AUDIT.format(name="audit", setting="", insert='INSERT INTO "public" . ddl_audit', event=event)
+            + DDL_AUDIT.format(
+                name="fixed", setting="SET search_path = public", insert="INSERT INTO ddl_audit", event=event
+            )
+            + HISTORY.format(name="logged", table="uploads", body="UPDATE ddl_audit SET tag = ''"),
+            violation="CREATE OR REPLACE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+            ' AS $$ BEGIN insert into\n "ddl_audit" VALUES (tg_tag); END $$',
+            object=r"public.audit\(\)",
+            problem="is run by event trigger audit with an empty search_path, and names ddl_audit without its schema",
+            mended_by=r"ALTER FUNCTION public.audit\(\) SET search_path = public",
+            stages=("rollback",) if event == "sql_drop" else ("preflight",),
+        )
+        for event in ("ddl_command_start", "ddl_command_end", "sql_drop")
+    ),
+    Case(
+        "triggers_name_the_schema",
+        "on the rows that are filled",
+        near_miss="CREATE TABLE public.changes (id uuid); ALTER TABLE public.products ADD COLUMN client_id uuid;"
+        + HISTORY.format(name="logged", table="uploads", body="INSERT INTO changes VALUES (OLD.id)")
+        + HISTORY.format(name="off", table="products", body="INSERT INTO changes VALUES (OLD.id)")
+        + "ALTER TABLE public.products DISABLE TRIGGER off;",
+        violation=HISTORY.format(name="changed", table="products", body="INSERT INTO changes VALUES (OLD.id)"),
+        object=r"public.changed\(\)",
+        problem="is run by trigger changed on public.products with an empty search_path, and names changes without",
+        mended_by=r"ALTER FUNCTION public.changed\(\) SET search_path = public",
+        stages=("preflight",),
     ),
     Case(
         "filled_rows_can_be_told",

@@ -446,7 +446,8 @@ class _Run:
     # A transaction
 
     def _with_retries(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
-        deadline = time.monotonic() + self._options.give_up_after / 1000
+        began = time.monotonic()
+        deadline = began + self._options.give_up_after / 1000
         tries = 0
         while True:
             tries += 1
@@ -467,7 +468,7 @@ class _Run:
                 who = "; ".join(each.words for each in observer.seen) or "it was gone before it could be seen"
                 advice = sorted({each.advice for each in observer.seen if each.advice})
                 conflict.__dict__["given_up"] = (
-                    f"no lock within {self._options.give_up_after / 1000:g} s, {tries} tries ({where}). "
+                    f"no lock in {time.monotonic() - began:.1f} s, {tries} tr{'y' if tries == 1 else 'ies'} ({where}). "
                     f"In the way: {'. '.join([who, *advice])}"
                 )
                 raise conflict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -64,6 +65,8 @@ def test_online_run_stops_at_any_table_that_is_held_and_goes_on_when_it_is_free(
                 assert ended.status == STOPPED, ended.out + ended.err
                 assert f"process {holder.info.backend_pid} (report, " in ended.err
                 assert "55P03" in ended.err
+                # As long as it has waited, and not as long as it might have.
+                assert re.search(r"no lock in \d\.\d s, 1 try ", ended.err), ended.err
                 holder.rollback()
             [(step,)] = database.query(
                 f"SELECT details->>'step' FROM {LOG} WHERE status = 'failed' ORDER BY id DESC LIMIT 1"

@@ -271,6 +271,17 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "role_owns_the_table",
+        "of a role whose rights are not inherited",
+        near_miss="GRANT {role} TO app_owner; ALTER TABLE public.email_logs OWNER TO {role}",
+        violation="GRANT {role} TO app_owner WITH INHERIT FALSE",
+        object="public.email_logs",
+        problem=r"and app_owner is a member of that role without its rights \(NOINHERIT\)",
+        mended_by=r"connect as \S+, or begin the session as that role: add options=-crole=\S+ to the connection",
+        by_hand="GRANT {role} TO app_owner WITH INHERIT TRUE",
+        pg=">=16",
+    ),
+    Case(
+        "role_owns_the_table",
         "partition of another role",
         near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT",
         violation=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT;"

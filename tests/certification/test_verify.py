@@ -355,7 +355,7 @@ CASES: tuple[Case, ...] = (
         violation="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO PUBLIC",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="may be executed by PUBLIC",
-        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC$",
     ),
     Case(
         "functions_are_closed",
@@ -798,6 +798,11 @@ def test_verify_takes_what_the_migration_was_told_from_the_log(templates: Templa
             each["object"] for each in result.of("client_id_is_required_and_has_its_default")
         }
         assert result.json["options_from_the_log"] == _each(f"{_TIMES} --skip-index idx_products_client_ean")
+        # So the advice names those who were named before as well.
+        bench.do("GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO anon")
+        [found] = run("--dsn", owner, "--verify", "--json").of("functions_are_closed")
+        advice = re.findall(r"(--grant-execute-to) (\w+)", found["action"])
+        assert run("--dsn", owner, "--verify", *(each for option in advice for each in option)).status == DONE
 
 
 @pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")

@@ -42,6 +42,7 @@ SELECT
         ELSE 'has tables that inherit from it' END AS problem,
     CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION public.%I', parent.name, wanted.name)
         WHEN c.reloftype <> 0 THEN format('ALTER TABLE public.%I NOT OF', wanted.name)
+        WHEN heirs.parting IS NOT NULL THEN heirs.parting
         ELSE 'connect to the right database' END
         || CASE WHEN wanted.name = 'users' THEN '; memberships and functions are built on users: it cannot be left out'
         ELSE ', or leave it out on purpose with --skip-table ' || wanted.name END AS action
@@ -49,8 +50,13 @@ FROM :tables_wanted AS wanted (name)
 LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
 LEFT JOIN LATERAL (SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = c.oid) AS parent (name)
     ON c.relispartition
+LEFT JOIN LATERAL (
+    SELECT string_agg(format('ALTER TABLE %s NO INHERIT public.%I', inhrelid::regclass, wanted.name), '; ')
+    FROM pg_inherits
+    WHERE inhparent = c.oid
+) AS heirs (parting) ON c.relkind = 'r'
 WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
-    OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
+    OR heirs.parting IS NOT NULL;
 
 -- name: partitions_can_be_migrated
 -- level: error
@@ -377,7 +383,7 @@ UNION ALL
 SELECT
     p.oid::regprocedure::text,
     'is there already, and the log does not say that Phase 1 created it',
-    format('rename it: ALTER FUNCTION %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
+    format('rename it: ALTER ROUTINE %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
 FROM pg_proc AS p
 JOIN :functions_wanted AS wanted (name, arguments) ON wanted.name = p.proname
 WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))

@@ -229,7 +229,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE TABLE public.old_mails () INHERITS (public.email_logs)",
         object="public.email_logs",
         problem="has tables that inherit from it",
-        mended_by="--skip-table email_logs",
+        mended_by="ALTER TABLE public.old_mails NO INHERIT public.email_logs",
     ),
     Case(
         "tenant_table_is_there",
@@ -700,13 +700,13 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "new_table_name_is_free",
-        "function beside what Phase 1 did",
+        "procedure beside what Phase 1 did",
         near_miss=LOG + "INSERT INTO public.migration_log (phase, operation, status)"
         " VALUES ('phase_1', 'analyze_table(users)', 'completed')",
-        violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
+        violation="CREATE PROCEDURE public.get_user_organization_id(uuid) LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
         stages=("preflight",),
     ),
     Case(
@@ -727,7 +727,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
     ),
     *(
         Case(

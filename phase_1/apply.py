@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -115,6 +115,9 @@ class Watch:
 
     def stopping(self) -> None:
         """The run ends after the statement that is under way."""
+
+    def clearing(self) -> None:
+        """What an interrupted build has left is dropped, which may take as long as the build would have waited."""
 
     def disconnected(self, seconds: float) -> None:
         """The server went away; it is waited for, for so long, to read what became of the statement."""
@@ -350,6 +353,12 @@ class _Run:
         self._numbers = {step.label: number for number, step in enumerate(plan.steps, start=1)}
         self._announced = ""
         self._started = False
+        #: Whether the database is on the way: by this run, or by one before it that was stopped.
+        self._on_the_way = (
+            plan.found.unfinished == "rollback"
+            if plan.operation == "rollback"
+            else bool(plan.found.standing.keys() - {"create_migration_log"})
+        )
 
     def go(self) -> None:
         # Only builds of indexes that follow each other can be done side by side.
@@ -378,11 +387,13 @@ class _Run:
         if transaction.concurrent:
             for step in transaction.steps:
                 self._log_concurrent(step)
+            self._on_the_way = True  # PostgreSQL commits it piece by piece
         attempt = _Attempt()
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
             raise self._failed(self._failure(session, error, attempt, transaction)) from error
+        self._on_the_way = True
 
     def _side_by_side(self, transactions: Sequence[Transaction]) -> None:
         """Builds the indexes of different tables over several sessions; notes them over the first one."""
@@ -414,14 +425,14 @@ class _Run:
         lock = threading.Lock()
         try:
             with ThreadPoolExecutor(len(sessions)) as pool:
-                futures: List[Future[None]] = [pool.submit(build_all, queue) for queue in largest_first]
-                try:
-                    for future in futures:
-                        while not future.done():
-                            time.sleep(LOOK_SECONDS / 2)  # Ctrl-C gets through between two looks
-                except KeyboardInterrupt:
-                    for session in sessions:
-                        session.cancel_safe(timeout=5)
+                pending = {pool.submit(build_all, queue) for queue in largest_first}
+                while pending:
+                    try:
+                        pending = wait(pending, LOOK_SECONDS / 2).not_done  # Ctrl-C gets through between two looks
+                    except KeyboardInterrupt:
+                        # A build, or what clears up behind one.
+                        for session in sessions:
+                            session.cancel_safe(timeout=5)
             if failures:
                 raise failures[0]
         finally:
@@ -495,11 +506,13 @@ class _Run:
         with suppress(psycopg.Error):
             if session.info.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN):
                 session.execute("ROLLBACK")
-            if transaction.concurrent:
+            try:
                 if transaction.mend is not None:
                     row = session.execute(transaction.mend.done).fetchone()
                     if row and not row[0]:
+                        self._watch.clearing()
                         session.execute(transaction.mend.statement)
+            finally:
                 for statement in transaction.closing:
                     session.execute(statement.sql)
 
@@ -533,7 +546,7 @@ class _Run:
 
     def _failed(self, failed: Failed) -> Failed:
         """The failure with its entries in the log: one for the step, one for the run."""
-        failed.online = self._options.online and self._started
+        failed.online = self._options.online and self._on_the_way
         if not self._started or failed.verdict == UNKNOWN:
             # There is no log yet, or no server to write it to.
             failed.logged = False

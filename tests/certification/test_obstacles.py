@@ -281,6 +281,39 @@ def test_online_run_that_is_interrupted_once_ends_its_statement_and_stops(
         assert leftovers(database) == []
 
 
+@pytest.mark.claim("online-resumes", "exit-codes")
+@pytest.mark.parametrize("jobs", [(), ("--jobs", "2")], ids=["alone", "jobs"])
+def test_run_says_what_it_still_waits_for_and_leaves_it_when_interrupted_again(
+    templates: Templates, jobs: tuple[str, ...]
+) -> None:
+    """Ctrl-C twice cancels a build; clearing up behind it is said, and a third time leaves that to the next run.
+
+    Who presses it again and again, and sees nothing, kills the process.
+    """
+    with found(templates, BACK) as database:
+        database.execute("DROP INDEX public.idx_uploads_client_user_id")
+        with database.connect(autocommit=False) as reader:
+            # The build waits for its snapshot, and what drops the index for its lock.
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM public.uploads")
+            process = start("--dsn", database.owner_dsn, "--force", "--online", *jobs)
+            assert process.stdout is not None
+            waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)) AND query LIKE %s"
+            wait_for(database, waits, reader.info.backend_pid, "CREATE INDEX%", patience=PATIENCE)
+            for said in ("Ctrl-C again cancels it", "Ctrl-C leaves it"):
+                process.send_signal(signal.SIGINT)
+                assert any(said in line for line in process.stdout), said
+            wait_for(database, waits, reader.info.backend_pid, "DROP INDEX%", patience=PATIENCE)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == STOPPED, err
+        assert "run the same command again to go on" in err
+        assert "Traceback" not in err
+        assert leftovers(database) != []
+        assert go(database, "--online", *jobs).status == DONE
+        assert leftovers(database) == []
+
+
 @pytest.mark.claim("preflight-refuses", "exit-codes")
 @OPERATIONS
 def test_online_run_refuses_to_wait_for_a_prepared_transaction(

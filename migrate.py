@@ -21,7 +21,7 @@ from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
 from phase_1.options import Options, parse
 from phase_1.plan import Plan, Scripts
-from phase_1.problems import DONE, FAILED, REFUSED, USAGE, VIOLATIONS, Problem, UsageProblem
+from phase_1.problems import DONE, FAILED, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
@@ -56,6 +56,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         text = " ".join(str(error).split())
         console.complain(f"failed while looking at the database: {text}. Nothing was touched.")
         return console.finish(FAILED)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        console.complain(f"failed, as nobody has foreseen: {text}. What to do: migrate.py --status says what was done.")
+        only_looked = options.dry_run or options.action in ("verify", "status")
+        return console.finish(FAILED if only_looked else STOPPED)
 
 
 def _act(dsn: str, options: Options, console: Console) -> int:

@@ -6,11 +6,11 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from urllib.parse import quote
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, pq
 
 from phase_1.problems import ConnectionProblem, Refused
 
@@ -22,6 +22,18 @@ OLDEST_MAJOR = 12
 # What stands before the parameters of a URL without a user: hosts, ports, a database.
 _HOST = r"(\[[^]]*\]|[^:/,]*)(:\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/.*)?")
+
+# What the runner's own SQL and the driver depend on, whatever the role or the database has set: the version that it
+# came with, and what it is set to. Of another search_path anybody who may create in it could have operators.
+_SETTINGS: Tuple[Tuple[int, str, str], ...] = (
+    (12, "search_path", "''"),
+    (12, "quote_all_identifiers", "off"),
+    (12, "standard_conforming_strings", "on"),
+    (12, "datestyle", "'ISO'"),
+    # A build of an index takes as long as it takes, and the other sessions wait for it.
+    (14, "idle_session_timeout", "0"),
+    (17, "transaction_timeout", "0"),
+)
 
 #: The passwords that a session was had with, wherever libpq took them from (.pgpass, a service file).
 _USED: Set[str] = set()
@@ -125,7 +137,7 @@ def hidden(value: Any, hide: Callable[[str], str]) -> Any:
     return value
 
 
-def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Connection[Any]:
+def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
     """A session of the runner. Raises ConnectionProblem with one message that says what to do."""
     parameters: Dict[str, Any] = {
         # A host that does not answer is told within ten seconds instead of minutes.
@@ -137,11 +149,13 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
         "tcp_user_timeout": 30000,
         **{key: value for key, value in conninfo.conninfo_to_dict(dsn).items() if value is not None},
         "application_name": APPLICATION_NAME,
+        # In SQL_ASCII the driver takes texts for bytes, and what is not in LATIN1 cannot be said in it.
+        "client_encoding": "UTF8",
         **keywords,
     }
     try:
         # Server-side prepared statements do not survive a pooler, and save nothing here.
-        connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **parameters)
+        connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)
     except psycopg.Error as error:
         raise ConnectionProblem(_explain(error, dsn)) from None
     _USED.add(connection.info.password)
@@ -152,7 +166,18 @@ def connect(dsn: str, *, autocommit: bool = True, **keywords: Any) -> psycopg.Co
             f"refused: the server is PostgreSQL {version}; Phase 1 needs {OLDEST_MAJOR} or later. Nothing was touched. "
             "What to do: upgrade the server first."
         )
+    try:
+        # Not as parameters of the connection, which a pooler may refuse; in one message, search_path first.
+        connection.execute("; ".join(f"SET {name} = {value}" for name, value in _settings(connection)))
+    except psycopg.Error as error:
+        connection.close()
+        raise ConnectionProblem(_explain(error, dsn)) from None
     return connection
+
+
+def _settings(connection: psycopg.Connection[Any]) -> List[Tuple[str, str]]:
+    version = connection.info.server_version // 10000
+    return [(name, value) for since, name, value in _SETTINGS if version >= since]
 
 
 def _explain(error: psycopg.Error, dsn: str) -> str:
@@ -174,7 +199,10 @@ def _explain(error: psycopg.Error, dsn: str) -> str:
 
 
 def close(connection: Optional[psycopg.Connection[Any]]) -> None:
-    """Closes a session that may be broken already."""
+    """Closes a session that may be broken already, with its settings put back: a pooler may keep it for others."""
     if connection is not None:
+        with suppress(psycopg.Error):
+            if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+                connection.execute("; ".join(f"RESET {name}" for name, _ in _settings(connection)))
         with suppress(psycopg.Error):
             connection.close()

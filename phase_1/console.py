@@ -269,6 +269,14 @@ class Console(Watch):
         """Ctrl-C was heard."""
         self.say("Stopping after the statement that is under way; Ctrl-C again cancels it.", "yellow")
 
+    def clearing(self) -> None:
+        """What is left of a build goes."""
+        self.say(
+            "Dropping what is left of the index, which waits for older transactions as well; Ctrl-C leaves it to the "
+            "next run, or to the rollback.",
+            "yellow",
+        )
+
     def disconnected(self, seconds: float) -> None:
         """The server went away."""
         self.say(

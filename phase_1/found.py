@@ -173,6 +173,7 @@ class Found:
         return {
             "lock_timeout": f"{self.options.lock_timeout}ms",
             "no_transaction_timeout": "0" if self.version >= 170000 else None,
+            "default_transaction_timeout": "DEFAULT" if self.version >= 170000 else None,
             "connection_check": "'1s'" if self.connection_check else None,
             "default_connection_check": "DEFAULT" if self.connection_check else None,
             "concurrently_timeout": f"{self.options.concurrently_timeout}ms",
@@ -477,7 +478,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
-    given, options = options, _remember(options, last, standing, roles)
+    given, options = options, _give_way(connection, _remember(options, last, standing, roles))
     # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
     left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
     everything = tuple(_tables(connection, options, left_out, last.get("time_columns") or {}))
@@ -643,6 +644,19 @@ def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
         " ORDER BY 3, 4, 1"
     ):
         yield Reference(constraint, definition, schema, table, tuple(own), tuple(referred))
+
+
+def _give_way(connection: psycopg.Connection[Any], options: Options) -> Options:
+    """The options, with a lock timeout that is over before the application could be told of a deadlock.
+
+    Whoever has waited for deadlock_timeout looks for one, and is cancelled if it is in one.
+    """
+    if options.lock_timeout_given:
+        return options
+    deadlock_timeout = _one(
+        connection, "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
+    )
+    return replace(options, lock_timeout=max(1, min(options.lock_timeout, deadlock_timeout // 2)))
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:

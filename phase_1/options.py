@@ -38,6 +38,7 @@ class Options:
     skipped_tables: FrozenSet[str] = frozenset()
     skipped_indexes: FrozenSet[str] = frozenset()
     lock_timeout: int = 500
+    lock_timeout_given: bool = False
     give_up_after: int = 120_000
     concurrently_timeout: int = 600_000
     jobs: int = 1
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--lock-timeout",
         type=_milliseconds,
         metavar="500ms",
-        help="how long to wait for a lock before giving way (500ms, online 200ms)",
+        help="how long to wait for a lock before giving way (500ms, online 200ms; at most half of deadlock_timeout)",
     )
     made.add_argument(
         "--give-up-after",
@@ -173,6 +174,7 @@ def parse(arguments: Sequence[str]) -> Options:
         ),
         online=given.online,
         lock_timeout=given.lock_timeout or (200 if given.online else 500),
+        lock_timeout_given=given.lock_timeout is not None,
         give_up_after=given.give_up_after,
         concurrently_timeout=given.concurrently_timeout,
         jobs=given.jobs,

@@ -75,8 +75,9 @@ def identifier(name: str) -> str:
 
 
 def literal(value: str) -> str:
-    """A text as an SQL literal, for ``standard_conforming_strings = on``, which the runner sees to."""
-    return "'" + value.replace("'", "''") + "'"
+    """A text as an SQL literal, whatever ``standard_conforming_strings`` is: the dry run's script sets none."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
 
 
 def fill(text: str, values: Values, where: str) -> Optional[str]:

@@ -35,6 +35,7 @@ SET LOCAL client_connection_check_interval = :connection_check;
 SET search_path = '';
 SET lock_timeout = :'concurrently_timeout';
 SET statement_timeout = 0;
+SET transaction_timeout = :no_transaction_timeout;
 SET client_connection_check_interval = :connection_check;
 
 -- name: settings_put_back
@@ -45,6 +46,7 @@ SET client_connection_check_interval = :connection_check;
 RESET search_path;
 RESET lock_timeout;
 RESET statement_timeout;
+SET transaction_timeout = :default_transaction_timeout;
 SET client_connection_check_interval = :default_connection_check;
 
 -- name: one_at_a_time
@@ -133,7 +135,8 @@ VALUES (:'default_organization', 'Default Organization', 'default-org');
 -- each: table
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
---           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+--           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND attname = 'client_id' AND NOT attisdropped)
 ALTER TABLE public.:"table"
     ADD COLUMN client_id uuid NOT NULL DEFAULT :'default_organization';
 
@@ -147,7 +150,7 @@ ALTER TABLE public.:"table"
 --         OR EXISTS (
 --           SELECT FROM pg_catalog.pg_attrdef AS d
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
---           WHERE a.attrelid = to_regclass('public.' || :'table') AND a.attname = 'client_id'
+--           WHERE a.attrelid = to_regclass('public.' || quote_ident(:'table')) AND a.attname = 'client_id'
 --             AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) = pg_catalog.quote_literal(:'default_organization') || '::uuid')
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET DEFAULT :'default_organization';
@@ -159,7 +162,7 @@ ALTER TABLE public.:"table"
 -- for: one batch
 -- each: batch of a table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 UPDATE public.:"table"
 SET client_id = :'default_organization'
 WHERE client_id IS NULL AND :batch;
@@ -174,7 +177,7 @@ WHERE client_id IS NULL AND :batch;
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check')
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE public.:"table"
     ADD CONSTRAINT phase_1_client_id_check CHECK (client_id IS NOT NULL) NOT VALID;
@@ -188,7 +191,7 @@ ALTER TABLE public.:"table"
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check' AND convalidated)
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT phase_1_client_id_check;
 
@@ -198,7 +201,7 @@ ALTER TABLE public.:"table"
 -- for: about a millisecond
 -- each: table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET NOT NULL;
 ALTER TABLE public.:"table"
@@ -213,7 +216,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table')
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table'))
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -227,7 +230,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT :"foreign_key";
@@ -241,7 +244,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -321,7 +324,7 @@ CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
 -- lock: SHARE on the table
 -- for: milliseconds
 -- each: index of a partitioned table
--- done: SELECT to_regclass('public.' || :'index') IS NOT NULL
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NOT NULL
 CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 
 -- name: drop_invalid_index
@@ -332,7 +335,7 @@ CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 -- each: index
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND NOT (indisvalid AND indisready))
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND NOT (indisvalid AND indisready))
 DROP INDEX :concurrently public.:"index";
 
 -- name: create_index
@@ -342,7 +345,7 @@ DROP INDEX :concurrently public.:"index";
 -- each: index
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND indisvalid AND indisready)
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND indisvalid AND indisready)
 CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 
 -- name: attach_index
@@ -353,8 +356,8 @@ CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 -- each: index of a partition
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_inherits
---           WHERE inhrelid = to_regclass('public.' || :'index')
---             AND inhparent = to_regclass('public.' || :'whole_index'))
+--           WHERE inhrelid = to_regclass('public.' || quote_ident(:'index'))
+--             AND inhparent = to_regclass('public.' || quote_ident(:'whole_index')))
 ALTER INDEX public.:"whole_index" ATTACH PARTITION public.:"index";
 
 -- name: analyze_table

@@ -19,6 +19,17 @@ SELECT
 WHERE pg_is_in_recovery()
     OR (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on';
 
+-- name: lock_timeout_is_below_that_of_deadlocks
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    '--lock-timeout' AS object,
+    format('%s is not below deadlock_timeout, %s ms: where the application and the run wait for each other, the '
+        'application''s statement may be the one that is cancelled (40P01)', :'lock_timeout', setting) AS problem,
+    'leave it out, or give less; a longer one is for autovacuum, which goes only after deadlock_timeout' AS action
+FROM pg_settings
+WHERE name = 'deadlock_timeout' AND setting::int * interval '1 ms' <= :'lock_timeout'::interval;
+
 -- name: tenant_table_is_there
 -- level: error
 -- stage: preflight
@@ -31,6 +42,7 @@ SELECT
         ELSE 'has tables that inherit from it' END AS problem,
     CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION public.%I', parent.name, wanted.name)
         WHEN c.reloftype <> 0 THEN format('ALTER TABLE public.%I NOT OF', wanted.name)
+        WHEN heirs.parting IS NOT NULL THEN heirs.parting
         ELSE 'connect to the right database' END
         || CASE WHEN wanted.name = 'users' THEN '; memberships and functions are built on users: it cannot be left out'
         ELSE ', or leave it out on purpose with --skip-table ' || wanted.name END AS action
@@ -38,8 +50,13 @@ FROM :tables_wanted AS wanted (name)
 LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
 LEFT JOIN LATERAL (SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = c.oid) AS parent (name)
     ON c.relispartition
+LEFT JOIN LATERAL (
+    SELECT string_agg(format('ALTER TABLE %s NO INHERIT public.%I', inhrelid::regclass, wanted.name), '; ')
+    FROM pg_inherits
+    WHERE inhparent = c.oid
+) AS heirs (parting) ON c.relkind = 'r'
 WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
-    OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
+    OR heirs.parting IS NOT NULL;
 
 -- name: partitions_can_be_migrated
 -- level: error
@@ -68,10 +85,11 @@ WHERE 'add_client_id(' || found.name || ')' <> ALL (:standing);
 -- level: error
 -- stage: preflight, rollback
 SELECT
-    'public.' || found.name AS object,
-    format('belongs to %I, and %I is not a member of that role', pg_get_userbyid(c.relowner), current_user)
-        AS problem,
-    format('connect as %I', pg_get_userbyid(c.relowner)) AS action
+    format('public.%I', found.name) AS object,
+    format(CASE WHEN its.member THEN 'belongs to %I, and %I is a member of that role without its rights (NOINHERIT)'
+        ELSE 'belongs to %I, and %I is not a member of that role' END, its.owner, current_user) AS problem,
+    format(CASE WHEN its.member THEN 'connect as %I, or begin the session as that role: add options=-crole=%1$I to the '
+        'connection string' ELSE 'connect as %I' END, its.owner) AS action
 FROM (
     SELECT name FROM :tables_found AS found (name, time_column)
     UNION ALL
@@ -79,7 +97,8 @@ FROM (
     UNION ALL
     SELECT name FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
 ) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
+CROSS JOIN LATERAL (SELECT pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'MEMBER')) AS its (owner, member)
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
 
 -- name: role_may_create
@@ -331,7 +350,7 @@ FROM (
         AND format('%s %s %s', c.relname, command.name, api.rolname) <> ALL (:isolated)
         AND CASE WHEN command.name = 'DELETE' THEN has_table_privilege(api.oid, c.oid, 'DELETE')
             ELSE has_any_column_privilege(api.oid, c.oid, command.name) END
-    WHERE c.oid = to_regclass('public.' || :'table') AND c.relrowsecurity
+    WHERE c.oid = to_regclass('public.' || quote_ident(:'table')) AND c.relrowsecurity
 ) AS writing
 CROSS JOIN LATERAL (
     SELECT count(*) AS rows
@@ -500,7 +519,7 @@ UNION ALL
 SELECT
     p.oid::regprocedure::text,
     'is there already, and the log does not say that Phase 1 created it',
-    format('rename it: ALTER FUNCTION %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
+    format('rename it: ALTER ROUTINE %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
 FROM pg_proc AS p
 JOIN :functions_wanted AS wanted (name, arguments) ON wanted.name = p.proname
 WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
@@ -702,7 +721,7 @@ SELECT
 FROM (
     SELECT 'trigger ' || tgname
     FROM pg_trigger
-    WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+    WHERE tgrelid = to_regclass('public.' || quote_ident(:'table')) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
         AND tgtype & 16 = 16
         -- UPDATE OF other columns does not fire
         AND (tgattr::text = '' OR EXISTS (
@@ -711,7 +730,7 @@ FROM (
     -- an event of 2 is an UPDATE
     SELECT 'rule ' || rulename
     FROM pg_rewrite
-    WHERE ev_class = to_regclass('public.' || :'table') AND ev_enabled IN ('O', 'A') AND ev_type = '2'
+    WHERE ev_class = to_regclass('public.' || quote_ident(:'table')) AND ev_enabled IN ('O', 'A') AND ev_type = '2'
 ) AS its (name)
 WHERE EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
 
@@ -727,11 +746,41 @@ SELECT
 FROM pg_class AS c
 JOIN pg_publication_tables AS carried ON carried.schemaname = 'public' AND carried.tablename = c.relname
 JOIN pg_publication AS p ON p.pubname = carried.pubname AND p.pubupdate
-WHERE c.oid = to_regclass('public.' || :'table') AND c.relreplident <> 'f'
+WHERE c.oid = to_regclass('public.' || quote_ident(:'table')) AND c.relreplident <> 'f'
     AND NOT EXISTS (
         SELECT FROM pg_index
         WHERE indrelid = c.oid
             AND CASE c.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE FALSE END);
+
+-- name: triggers_name_the_schema
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('is run by %s with an empty search_path, and names %s without its schema: it fails (42P01), and the run '
+        'with it', string_agg(DISTINCT fired.by, ', '), string_agg(DISTINCT c.relname, ', ')) AS problem,
+    format('name the schema in it, or ALTER FUNCTION %s SET search_path = %s', p.oid::regprocedure,
+        string_agg(DISTINCT c.relnamespace::regnamespace::text, ', ')) AS action
+FROM (
+    SELECT evtfoid, 'event trigger ' || evtname
+    FROM pg_event_trigger
+    WHERE evtenabled IN ('O', 'A') AND evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop')
+    UNION ALL
+    -- no row is written but those of a client_id that was there before, and may have been NULL
+    SELECT t.tgfoid, format('trigger %s on public.%s', t.tgname, found.name)
+    FROM :tables_found AS found (name, time_column)
+    JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+    JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    WHERE t.tgtype & 16 = 16 AND (t.tgattr::text = '' OR a.attnum = ANY (t.tgattr))
+        AND 'add_client_id(' || found.name || ')' <> ALL (:standing)
+        AND (NOT a.attnotnull OR 'require_client_id(' || found.name || ')' = ANY (:standing))
+) AS fired (function, by)
+JOIN pg_proc AS p ON p.oid = fired.function
+CROSS JOIN LATERAL regexp_matches(p.prosrc, '\m(from|join|into|update|only)\s+"?(\w+)\M(?!"?\s*\.)', 'gi') AS word
+JOIN pg_class AS c ON c.relname IN (word[2], lower(word[2])) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search_path=%')
+GROUP BY p.oid;
 
 -- name: filled_rows_can_be_told
 -- level: warning
@@ -798,7 +847,7 @@ SELECT
     format('carries every table of schema public, and so %s as soon as they are there: its subscribers stop at the '
         'first row of them', missing.names) AS problem,
     'create them on the subscribers before the migration, empty, as --dry-run shows them; after it: ALTER SUBSCRIPTION '
-        '… REFRESH PUBLICATION' AS action
+        '... REFRESH PUBLICATION' AS action
 FROM pg_publication AS p
 CROSS JOIN (
     SELECT string_agg('public.' || name, ', ') AS names

@@ -38,7 +38,7 @@ DROP FUNCTION public.get_user_organization_id(uuid);
 -- for: milliseconds
 -- each: index of a partitioned table
 -- undoes: create_partitioned_index, create_index, attach_index
--- done: SELECT to_regclass('public.' || :'index') IS NULL
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NULL
 DROP INDEX public.:"index";
 
 -- name: drop_index
@@ -47,8 +47,10 @@ DROP INDEX public.:"index";
 -- for: milliseconds; online until every older transaction has ended
 -- each: index
 -- undoes: create_index
--- done: SELECT to_regclass('public.' || :'index') IS NULL
---           OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = to_regclass('public.' || :'index'))
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NULL
+--           OR EXISTS (
+--               SELECT FROM pg_catalog.pg_inherits
+--               WHERE inhrelid = to_regclass('public.' || quote_ident(:'index')))
 DROP INDEX :concurrently public.:"index";
 
 -- name: unpin_client
@@ -59,7 +61,8 @@ DROP INDEX :concurrently public.:"index";
 -- undoes: pin_client
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_policy
---           WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%')
+--           WHERE polrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND polname LIKE 'phase\_1\_client\_pinned%')
 -- Phase 2, or somebody, may have dropped one of them already.
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
@@ -82,7 +85,7 @@ DROP TABLE public.user_organizations;
 -- undoes: check_client_id
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = 'phase_1_client_id_check')
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table')) AND conname = 'phase_1_client_id_check')
 ALTER TABLE public.:"table"
     DROP CONSTRAINT phase_1_client_id_check;
 
@@ -94,7 +97,7 @@ ALTER TABLE public.:"table"
 -- undoes: add_partitioned_foreign_key, add_client_id_foreign_key, validate_client_id_foreign_key
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key')
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table')) AND conname = :'foreign_key')
 ALTER TABLE public.:"table"
     DROP CONSTRAINT :"foreign_key";
 
@@ -106,7 +109,8 @@ ALTER TABLE public.:"table"
 -- undoes: add_client_id_foreign_key, validate_client_id_foreign_key
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key' AND conparentid = 0)
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND conname = :'foreign_key' AND conparentid = 0)
 ALTER TABLE public.:"table"
     DROP CONSTRAINT :"foreign_key";
 
@@ -117,7 +121,7 @@ ALTER TABLE public.:"table"
 -- each: table
 -- undoes: require_client_id, validate_client_id
 -- done: SELECT NOT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id DROP NOT NULL;
 
@@ -151,7 +155,8 @@ WHERE :belongs_to_deleted AND :batch;
 -- undoes: add_client_id, analyze_table
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
---           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+--           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND attname = 'client_id' AND NOT attisdropped)
 ALTER TABLE public.:"table"
     DROP COLUMN client_id;
 

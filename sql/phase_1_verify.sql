@@ -241,7 +241,10 @@ WHERE c.contype = 'f'
 -- stage: verify
 SELECT
     'public.' || wanted.name AS object,
-    CASE WHEN p.provolatile <> 's' THEN 'is not STABLE'
+    CASE WHEN NOT maker.has_their_rights
+            THEN format('belongs to %I, who has not the rights of the owner of public.users',
+                pg_get_userbyid(p.proowner))
+        WHEN p.provolatile <> 's' THEN 'is not STABLE'
         WHEN p.prosecdef IS DISTINCT FROM wanted.definer
             THEN CASE WHEN p.prosecdef THEN 'is SECURITY DEFINER' ELSE 'is SECURITY INVOKER' END
         WHEN p.prorettype <> wanted.returns THEN 'returns ' || p.prorettype::regtype::text
@@ -254,7 +257,14 @@ FROM (
     ('validate_client_data_integrity', '', FALSE, 'jsonb'::regtype, ARRAY['search_path=""', 'row_security=off'])
 ) AS wanted (name, arguments, definer, returns, settings)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
-WHERE p.provolatile <> 's' OR p.prosecdef <> wanted.definer OR p.prorettype <> wanted.returns
+CROSS JOIN LATERAL (
+    -- whoever may do as the owner of the tables does, a superuser too, could do as much without the function
+    SELECT coalesce((
+        SELECT pg_has_role(p.proowner, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass('public.users')
+    ), FALSE)
+) AS maker (has_their_rights)
+WHERE NOT maker.has_their_rights OR p.provolatile <> 's' OR p.prosecdef <> wanted.definer
+    OR p.prorettype <> wanted.returns
     OR NOT coalesce(p.proconfig, '{}') @> wanted.settings;
 
 -- name: functions_are_closed
@@ -264,8 +274,11 @@ SELECT
     p.oid::regprocedure::text AS object,
     format('may be executed by %s', CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END)
         AS problem,
-    format('REVOKE EXECUTE ON FUNCTION %s FROM %s, or name the role with --grant-execute-to', p.oid::regprocedure,
-        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END) AS action
+    format('REVOKE EXECUTE ON FUNCTION %s FROM %s', p.oid::regprocedure,
+        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
+        -- what is given takes the place of what the log remembers
+        || CASE WHEN acl.grantee = 0 THEN '' ELSE ', or name every role that may: --grant-execute-to '
+            || array_to_string(:grantees || pg_get_userbyid(acl.grantee)::text, ' --grant-execute-to ') END AS action
 FROM :functions_wanted AS wanted (name, arguments)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
 CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS acl
@@ -323,7 +336,7 @@ WHERE c.oid IN (
 -- level: error
 -- stage: verify
 SELECT
-    'public.' || found.name AS object,
+    format('public.%I', found.name) AS object,
     format('the roles of the web API may %s rows of any client', lower(wanted.command)) AS problem,
     CASE WHEN EXISTS (
         SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_client_pinned' || wanted.suffix)
@@ -335,7 +348,7 @@ SELECT
     AS action
 -- a partition has pins of its own: nobody is asked for those of its table who names the partition
 FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relrowsecurity
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) AND c.relrowsecurity
 CROSS JOIN (VALUES ('INSERT', 'a', ''), ('UPDATE', 'w', '_update'), ('DELETE', 'd', '_delete'))
     AS wanted (command, polcmd, suffix)
 CROSS JOIN LATERAL (
@@ -377,7 +390,7 @@ WHERE c.reltuples > 0
 WITH read_by_the_api AS (
     SELECT DISTINCT found.name
     FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-    JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
     JOIN pg_roles AS api ON api.rolname IN ('anon', 'authenticated')
     WHERE has_any_column_privilege(api.oid, c.oid, 'SELECT')
         AND (NOT c.relrowsecurity

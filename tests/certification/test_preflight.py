@@ -50,6 +50,15 @@ CREATE CAST (text AS public.citext) WITHOUT FUNCTION AS ASSIGNMENT;
 CREATE CAST (public.citext AS text) WITHOUT FUNCTION AS IMPLICIT;
 """
 
+#: A function for event triggers, which writes down what was done.
+DDL_AUDIT = """
+CREATE TABLE IF NOT EXISTS public.ddl_audit (tag text);
+GRANT INSERT ON public.ddl_audit TO PUBLIC;
+CREATE FUNCTION public.{name}() RETURNS event_trigger LANGUAGE plpgsql {setting}
+    AS $$ BEGIN {insert} VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER {name} ON {event} EXECUTE FUNCTION public.{name}();
+"""
+
 #: A function for triggers.
 HISTORY = """
 CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
@@ -203,6 +212,18 @@ CASES: tuple[Case, ...] = (
         by_hand="ALTER ROLE app_owner IN DATABASE {database} RESET default_transaction_read_only",
     ),
     Case(
+        "lock_timeout_is_below_that_of_deadlocks",
+        "as long",
+        near_miss="ALTER DATABASE {database} SET deadlock_timeout = '800ms'",
+        near_miss_options=("--lock-timeout", "799ms"),
+        violation="",
+        options=("--lock-timeout", "800ms"),
+        object="--lock-timeout",
+        problem="800ms is not below deadlock_timeout, 800 ms: .* the application's statement may be the one",
+        mended_by="leave it out, or give less",
+        options_by_hand=("--lock-timeout", "100ms"),
+    ),
+    Case(
         "tenant_table_is_there",
         "missing",
         near_miss="CREATE TABLE public.history (LIKE public.email_logs);"
@@ -255,7 +276,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE TABLE public.old_mails () INHERITS (public.email_logs)",
         object="public.email_logs",
         problem="has tables that inherit from it",
-        mended_by="--skip-table email_logs",
+        mended_by="ALTER TABLE public.old_mails NO INHERIT public.email_logs",
     ),
     Case(
         "tenant_table_is_there",
@@ -294,6 +315,17 @@ CASES: tuple[Case, ...] = (
         problem="and app_owner is not a member of that role",
         mended_by=r"connect as \S+",
         by_hand="ALTER TABLE public.email_logs OWNER TO app_owner",
+    ),
+    Case(
+        "role_owns_the_table",
+        "of a role whose rights are not inherited",
+        near_miss="GRANT {role} TO app_owner; ALTER TABLE public.email_logs OWNER TO {role}",
+        violation="GRANT {role} TO app_owner WITH INHERIT FALSE",
+        object="public.email_logs",
+        problem=r"and app_owner is a member of that role without its rights \(NOINHERIT\)",
+        mended_by=r"connect as \S+, or begin the session as that role: add options=-crole=\S+ to the connection",
+        by_hand="GRANT {role} TO app_owner WITH INHERIT TRUE",
+        pg=">=16",
     ),
     Case(
         "role_owns_the_table",
@@ -918,13 +950,13 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "new_table_name_is_free",
-        "function beside what Phase 1 did",
+        "procedure beside what Phase 1 did",
         near_miss=LOG + "INSERT INTO public.migration_log (phase, operation, status)"
         " VALUES ('phase_1', 'analyze_table(users)', 'completed')",
-        violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
+        violation="CREATE PROCEDURE public.get_user_organization_id(uuid) LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
         stages=("preflight",),
     ),
     Case(
@@ -945,7 +977,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
     ),
     *(
         Case(
@@ -1305,6 +1337,37 @@ CASES: tuple[Case, ...] = (
         problem="is applied to the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
         by_hand="DROP TRIGGER on_update ON public.email_logs",
+    ),
+    *(
+        Case(
+            "triggers_name_the_schema",
+            f"event trigger on {event}",
+            near_miss=DDL_AUDIT.format(name="audit", setting="", insert='INSERT INTO "public" . ddl_audit', event=event)
+            + DDL_AUDIT.format(
+                name="fixed", setting="SET search_path = public", insert="INSERT INTO ddl_audit", event=event
+            )
+            + HISTORY.format(name="logged", table="uploads", body="UPDATE ddl_audit SET tag = ''"),
+            violation="CREATE OR REPLACE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+            ' AS $$ BEGIN insert into\n "ddl_audit" VALUES (tg_tag); END $$',
+            object=r"public.audit\(\)",
+            problem="is run by event trigger audit with an empty search_path, and names ddl_audit without its schema",
+            mended_by=r"ALTER FUNCTION public.audit\(\) SET search_path = public",
+            stages=("rollback",) if event == "sql_drop" else ("preflight",),
+        )
+        for event in ("ddl_command_start", "ddl_command_end", "sql_drop")
+    ),
+    Case(
+        "triggers_name_the_schema",
+        "on the rows that are filled",
+        near_miss="CREATE TABLE public.changes (id uuid); ALTER TABLE public.products ADD COLUMN client_id uuid;"
+        + HISTORY.format(name="logged", table="uploads", body="INSERT INTO changes VALUES (OLD.id)")
+        + HISTORY.format(name="off", table="products", body="INSERT INTO changes VALUES (OLD.id)")
+        + "ALTER TABLE public.products DISABLE TRIGGER off;",
+        violation=HISTORY.format(name="changed", table="products", body="INSERT INTO changes VALUES (OLD.id)"),
+        object=r"public.changed\(\)",
+        problem="is run by trigger changed on public.products with an empty search_path, and names changes without",
+        mended_by=r"ALTER FUNCTION public.changed\(\) SET search_path = public",
+        stages=("preflight",),
     ),
     Case(
         "filled_rows_can_be_published",

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import threading
 import time
+from contextlib import ExitStack, closing
 from typing import Any, Literal
 
 import psycopg
 import pytest
 
-from phase_1 import apply
-from phase_1 import connection as connections
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
 from phase_1.plan import BEGIN
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
-from tests.support.embedded import client_program
 from tests.support.looking import LOG, PATIENCE, wait_for
+from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
-from tests.support.runner import Run, run, start
+from tests.support.runner import Run, by_psql, run, start
 from tests.support.ways import DIRECTIONS, WAYS
 
 NAMES = [table.name for table in TABLES]
@@ -62,6 +59,8 @@ def written(statements: list[Statement]) -> list[str]:
         r"(SELECT pg_catalog\.pg_(backend_pid|try_advisory_lock|advisory_unlock)\(\d*\)|BEGIN|ROLLBACK|COMMIT)$"
         # a look at who is in the way, and at the holder of the advisory lock
         r"|SELECT (1$|pid, |greatest\()"
+        # a session's own settings
+        r"|((SET|RESET) \w+[^;]*(; |$))+$"
     )
     reading: set[int] = set()
     found = []
@@ -126,20 +125,6 @@ def taken_out(script: str, statements: list[str]) -> str:
         left += script[position:found]
         position = found + len(sql)
     return left + script[position:]
-
-
-def by_psql(database: Database, script: str) -> None:
-    """Runs a script as the owner of the tables, by PostgreSQL's own client."""
-    done = subprocess.run(
-        [client_program("psql"), "--no-psqlrc", "--quiet", database.server.dsn_without_password(database.name, OWNER)],
-        input=script,
-        env={**os.environ, "PGPASSWORD": OWNER, "PGCLIENTENCODING": "UTF8"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def noted(database: Database) -> list[Row]:
@@ -245,47 +230,30 @@ def state(connection: psycopg.Connection[Any]) -> State:
     }
 
 
-@pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, State]]:
-    """What each session of the runner was like when it began and when it was to be closed."""
-    began: dict[psycopg.Connection[Any], State] = {}
-    seen: list[tuple[State, State]] = []
-
-    def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
-        connection = real_connect(dsn, **keywords)
-        began[connection] = state(connection)
-        return connection
-
-    def close(connection: psycopg.Connection[Any] | None) -> None:
-        if connection is not None and connection in began and not connection.closed:
-            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-            seen.append((began.pop(connection), state(connection)))
-        real_close(connection)
-
-    real_connect, real_close = connections.connect, connections.close
-    monkeypatch.setattr(apply, "connect", connect)
-    monkeypatch.setattr(apply, "close", close)
-    return seen
+def pooled(pooler: Pooler, count: int) -> dict[int, State]:
+    """What each session of a pooler is like for who has it next, by its process."""
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(closing(psycopg.connect(pooler.dsn, autocommit=True, sslmode="disable")))
+            for _ in range(count)
+        ]
+        pids = [session.execute("SELECT pg_backend_pid()").fetchall()[0][0] for session in sessions]
+        return {pid: state(session) for pid, session in zip(pids, sessions, strict=True)}
 
 
 @pytest.mark.claim("settings-do-not-leak")
-def test_sessions_are_left_as_they_were_found(database: Database, sessions: list[tuple[State, State]]) -> None:
-    """Whatever the run, no setting, lock, role or prepared statement stays behind in a session of the runner.
+def test_sessions_are_left_as_they_were_found(database: Database) -> None:
+    """Whatever the run, no setting, lock, role or prepared statement stays behind in a session of a pooler.
 
     Otherwise the next user of a pooled session works without a statement_timeout, or blind to a schema.
     """
     # Settings of the session's own, as ALTER ROLE or a pooler would give them.
     given = (
         "-c statement_timeout=61s -c lock_timeout=62s -c search_path=auth -c idle_in_transaction_session_timeout=63s"
+        " -c datestyle=German -c intervalstyle=iso_8601 -c quote_all_identifiers=on"
+        " -c standard_conforming_strings=off"
     )
     dsn = psycopg.conninfo.make_conninfo(database.owner_dsn, options=given)
-    held: dict[str, psycopg.Connection[Row]] = {}
-
-    def hold(table: str) -> None:
-        held[table] = database.connect(autocommit=False)
-        held[table].execute(f"LOCK TABLE public.{table} IN ACCESS SHARE MODE")
-
-    ran = []
     runs = (
         ("--dry-run",),
         ("--give-up-after", "1ms", "--lock-timeout", "1ms"),
@@ -299,18 +267,21 @@ def test_sessions_are_left_as_they_were_found(database: Database, sessions: list
         ("--online", "--jobs", "2"),
         ("--rollback", "--online"),
     )
-    for arguments in runs:
-        if "--give-up-after" in arguments:
-            hold("users")
-        ran.append((arguments, run("--dsn", dsn, "--force", *arguments).status))
-        for holder in held.values():
-            holder.rollback()
+    ran = []
+    count = 4  # two sessions, and one for each job
+    with Pooler(dsn, "session", count) as pooler:
+        before = pooled(pooler, count)
+        for arguments in runs:
+            with database.connect(autocommit=False) as holder:
+                if "--give-up-after" in arguments:
+                    holder.execute("LOCK TABLE public.users IN ACCESS SHARE MODE")
+                ran.append((arguments, run("--dsn", pooler.dsn, "--force", *arguments).status))
+            after = pooled(pooler, count)
+            for pid, session in after.items():
+                former = before[pid]["settings"]
+                assert {name: each for name, each in session["settings"].items() if each != former[name]} == {}
+            assert after == before
     assert [status for _, status in ran] == [0, 1, 5, 0, 0, 0, 0, 1, 0, 0, 0], ran
-    assert len(sessions) >= 2 * len(runs) + 2
-    for before, after in sessions:
-        former = before["settings"]
-        assert {name: each for name, each in after["settings"].items() if each != former.get(name)} == {}
-        assert after == before
 
 
 @pytest.mark.claim("one-runner-at-a-time")
@@ -456,6 +427,27 @@ def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
     [seconds] = waited
     evidence("milliseconds that the application waited, with a lock timeout of 300", round(seconds * 1000))
     assert seconds < timeout + slack, "the application waited behind the run for users"
+
+
+@pytest.mark.claim("lock-waits-give-way")
+def test_lock_timeout_is_half_of_that_of_deadlocks_at_the_most(templates: Templates) -> None:
+    """Where the server looks for deadlocks early, the run gives way earlier still, unless it is told how long to wait.
+
+    Otherwise it is the application that is told of the deadlock, and a customer sees it.
+    """
+    database = templates.clone("founding-tiny")
+    for deadlock_timeout, arguments, expected in (
+        ("1s", [], "500ms"),
+        ("999ms", [], "499ms"),
+        ("300ms", ["--online"], "150ms"),
+        ("1min", ["--online"], "200ms"),
+        ("1ms", [], "1ms"),  # none at all would be to wait for ever
+        ("200ms", ["--lock-timeout", "1s"], "1000ms"),
+    ):
+        database.execute(f"ALTER DATABASE {database.name} SET deadlock_timeout = '{deadlock_timeout}'")
+        script = run("--dsn", database.owner_dsn, "--dry-run", *arguments).out
+        assert set(re.findall("SET LOCAL lock_timeout = '(.*)'", script)) == {expected}, deadlock_timeout
+    database.drop()
 
 
 @pytest.mark.claim("lock-waits-give-way")

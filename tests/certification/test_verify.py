@@ -349,13 +349,22 @@ CASES: tuple[Case, ...] = (
         mended_by=r"DROP FUNCTION public.validate_client_access\(uuid,uuid\)",
     ),
     Case(
+        "functions_are_hardened",
+        "of another role",
+        near_miss="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {superuser}",
+        violation="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}",
+        object="public.validate_client_data_integrity",
+        problem="belongs to .*_role, who has not the rights of the owner of public.users",
+        mended_by=r"DROP FUNCTION public.validate_client_data_integrity\(\)",
+    ),
+    Case(
         "functions_are_closed",
         "everybody",
         near_miss="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO service_role",
         violation="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO PUBLIC",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="may be executed by PUBLIC",
-        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC$",
     ),
     Case(
         "functions_are_closed",
@@ -722,6 +731,33 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
 
 
 @pytest.mark.claim("verify-finds-violations")
+@pytest.mark.parametrize("kind", ["founding", "founding-migrated"])
+def test_verify_calls_no_function_that_somebody_else_has_made(templates: Templates, kind: str) -> None:
+    """A function of that name by who has no rights on the tables is named, and not run.
+
+    Whatever it does would be done with the rights of who verifies: a superuser's, perhaps.
+    """
+    with workbench(templates, kind) as bench:
+        bench.do(
+            "CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb LANGUAGE plpgsql STABLE"
+            " SET search_path = '' SET row_security = off AS 'BEGIN RAISE EXCEPTION USING MESSAGE = current_user; END'"
+        )
+
+        def verified() -> tuple[list[str], list[str]]:
+            result = run("--dsn", bench.database.dsn(), "--verify", "--json")
+            assert result.status == VIOLATIONS
+            belongs = [each["object"] for each in result.of("functions_are_hardened")]
+            return belongs, [each["problem"] for each in result.of("validate_client_data_integrity")]
+
+        user = bench.database.server.user
+        assert verified() == ([], [f"could not be run: {user}"])
+        bench.do("ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}")
+        assert verified() == (["public.validate_client_data_integrity"], [])
+        bench.do("DROP FUNCTION public.validate_client_data_integrity()")
+        assert verified() == ([], [])
+
+
+@pytest.mark.claim("verify-finds-violations")
 def test_verify_says_that_the_default_is_still_there_as_long_as_it_is(templates: Templates) -> None:
     """A notice says that client_id has a default; once a later phase has dropped it, there is no notice.
 
@@ -820,6 +856,11 @@ def test_verify_takes_what_the_migration_was_told_from_the_log(templates: Templa
             each["object"] for each in result.of("client_id_is_required_and_has_its_default")
         }
         assert result.json["options_from_the_log"] == _each(f"{_TIMES} --skip-index idx_products_client_ean")
+        # So the advice names those who were named before as well.
+        bench.do("GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO anon")
+        [found] = run("--dsn", owner, "--verify", "--json").of("functions_are_closed")
+        advice = re.findall(r"(--grant-execute-to) (\w+)", found["action"])
+        assert run("--dsn", owner, "--verify", *(each for option in advice for each in option)).status == DONE
 
 
 @pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")

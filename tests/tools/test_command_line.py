@@ -557,6 +557,25 @@ def test_server_that_does_not_answer_is_given_up_on() -> None:
 
 
 @exit_codes
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--status"], problems.FAILED), (["--force"], problems.STOPPED)], ids=["look", "run"]
+)
+def test_what_nobody_has_foreseen_is_one_message(
+    database: Database, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
+) -> None:
+    """What the driver or the runner itself stumbles over is said in one line, and not as if nothing had been touched.
+
+    A traceback says nothing to whoever is on call, and exit code 1 says that the database is as it was.
+    """
+    monkeypatch.setattr("migrate._look", lambda *_: b"\xfc".decode("utf-8"))
+    ended = run("--dsn", database.owner_dsn, *arguments)
+    assert ended.status == status
+    assert "UnicodeDecodeError: " in ended.err
+    assert "--status" in ended.err
+    assert _is_one_clear_message(ended)
+
+
+@exit_codes
 @pytest.mark.parametrize("what", ["database", "role"])
 def test_database_or_role_that_is_not_there_is_named(database: Database, what: str) -> None:
     """A database or a role that the server does not have is named, with exit code 2.

@@ -57,7 +57,7 @@ SELECT pg_catalog.pg_advisory_xact_lock(:advisory_lock);
 -- name: lock_tables
 -- does: Takes every lock that the transaction will need at once, before any work is done, so that giving
 --       way to the application costs nothing.
--- lock: ACCESS EXCLUSIVE on the tenant tables
+-- lock: ACCESS EXCLUSIVE on the tenant tables, and on the new ones that are dropped
 -- for: until COMMIT
 -- each: run
 LOCK TABLE :tables IN ACCESS EXCLUSIVE MODE;

@@ -164,7 +164,7 @@ def test_dry_run_is_to_the_byte_what_runs(
     Otherwise what was reviewed is not what runs in production.
     """
     ready(database, direction, mode)
-    script = run("--dsn", database.owner_dsn, "--dry-run", *direction, *mode).out
+    script = run("--dsn", database.owner_dsn, "--dry-run", "--force", *direction, *mode).out
     other = templates.clone(database.variant)
     try:
         ready(other, direction, mode)

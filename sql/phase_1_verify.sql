@@ -295,6 +295,31 @@ WHERE c.oid IN (
     to_regclass('public.migration_log'), to_regclass('public.migration_log_id_seq'))
     AND (acl.grantee = 0 OR pg_get_userbyid(acl.grantee) IN ('anon', 'authenticated'));
 
+-- name: log_is_written_by_who_owns_the_tables
+-- level: error
+-- stage: preflight, rollback, verify
+SELECT
+    'public.migration_log' AS object,
+    format('%s may write to it, and with that says what a rollback undoes: by a grant, or by a trigger of its own',
+        CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(writer.oid) END) AS problem,
+    CASE WHEN writer.oid = log.relowner
+        THEN format('ALTER TABLE public.migration_log OWNER TO %I', pg_get_userbyid(users.relowner))
+        ELSE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON public.migration_log FROM %s',
+            CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(writer.oid)) END) END AS action
+FROM pg_class AS log
+JOIN pg_class AS users ON users.oid = to_regclass('public.users')
+CROSS JOIN LATERAL (
+    SELECT log.relowner
+    UNION
+    SELECT acl.grantee
+    FROM (
+        SELECT log.relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = log.oid
+    ) AS granted, aclexplode(granted.acl) AS acl
+    WHERE acl.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
+) AS writer (oid)
+WHERE log.oid = to_regclass('public.migration_log')
+    AND (writer.oid = 0 OR NOT pg_has_role(writer.oid, users.relowner, 'MEMBER'));
+
 -- name: new_tables_have_row_security
 -- level: error
 -- stage: preflight, verify

@@ -971,6 +971,27 @@ CASES: tuple[Case, ...] = (
         problem="has the name of the sequence of the log to come",
         mended_by="ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq",
     ),
+    *(
+        Case(
+            "log_is_written_by_who_owns_the_tables",
+            f"{title}, {stage}",
+            near_miss=f"{log} GRANT SELECT, REFERENCES ON public.migration_log TO {{role}};"
+            "GRANT ALL ON public.migration_log TO {superuser}",
+            violation=violation,
+            object="public.migration_log",
+            problem=r"^\S+_role may write to it",
+            mended_by=mended_by,
+            user=user,
+            user_by_hand=user,
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", "SET ROLE app_owner;"))
+        for title, violation, mended_by, user in (
+            ("a grant", "GRANT INSERT (operation) ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("triggers", "GRANT TRIGGER ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("its owner", "ALTER TABLE public.migration_log OWNER TO {role}", "ALTER TABLE .* TO app_owner", None),
+        )
+    ),
     Case(
         "organizations_can_be_adopted",
         "name",

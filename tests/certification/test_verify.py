@@ -133,6 +133,15 @@ CASES: tuple[Case, ...] = (
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
     ),
     Case(
+        "log_is_written_by_who_owns_the_tables",
+        "everybody",
+        near_miss="GRANT SELECT ON public.migration_log TO {role}",
+        violation="GRANT UPDATE ON public.migration_log TO PUBLIC",
+        object="public.migration_log",
+        problem="^PUBLIC may write to it",
+        mended_by="REVOKE .* FROM PUBLIC",
+    ),
+    Case(
         "default_organization_is_there",
         "other slug",
         near_miss="UPDATE public.organizations SET name = 'Ours'",

@@ -369,7 +369,7 @@ class Found:
 
     def _referring(self) -> Iterator[str]:
         """For each of them, the condition that a row refers to the default organization."""
-        default = "FROM public.organizations WHERE slug = 'default-org'"
+        default = f"FROM public.organizations WHERE id = {literal(self.default_organization)}"
         for each in self._each_reference():
             yield (
                 f"EXISTS (SELECT FROM {identifier(str(each['schema']))}.{identifier(str(each['table']))}"
@@ -473,7 +473,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     What was not asked for now, and was when the database was migrated, is taken from the log.
     """
     _require_readable(connection)
-    standing, unfinished = journal.read(connection)
+    standing, unfinished, logged = journal.read(connection)
     roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
@@ -525,7 +525,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         user=_one(connection, "SELECT current_user"),
         tables=tables,
         indexes=indexes,
-        default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
+        default_organization=_default_organization(connection, logged) if organizations else DEFAULT_ORGANIZATION,
         organizations=organizations,
         api_roles=api_roles,
         service_role=SERVICE_ROLE in roles,
@@ -764,9 +764,16 @@ def _tables(
         )
 
 
-def _default_organization(connection: psycopg.Connection[Any]) -> str:
-    """The id of the organization that is adopted as the default, or the one that it will get."""
-    row = connection.execute("SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG]).fetchone()
+def _default_organization(connection: psycopg.Connection[Any], logged: str) -> str:
+    """The id of the organization that is adopted as the default, or the one that it will get.
+
+    Once it is in the log, it is that one, whatever slug somebody has given it since.
+    """
+    row = connection.execute(
+        "SELECT id FROM public.organizations WHERE slug = %(slug)s OR id::text = %(logged)s"
+        " ORDER BY id::text = %(logged)s DESC LIMIT 1",
+        {"slug": DEFAULT_SLUG, "logged": logged},
+    ).fetchone()
     return str(row[0]) if row else DEFAULT_ORGANIZATION
 
 

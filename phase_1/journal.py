@@ -16,17 +16,18 @@ PHASE = "phase_1"
 _RUNS = ("migrate", "rollback")
 
 
-def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
-    """What Phase 1 did and has not undone since, and the run that was begun last, if it was not completed.
+def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]], str, str]:
+    """What Phase 1 did and has not undone since, the run that was begun last, if it was not completed, and for whom.
 
-    The first are the details of each step, by its label; the second is "" where there is none. Both are empty
-    when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
-    counts from the moment the build started, since no transaction ties it to its entry.
+    The first are the details of each step, by its label; the second is "" where there is none; the third is the id of
+    the default organization. All are empty when there is no log, or one of another shape (which preflight tells). An
+    index that was built CONCURRENTLY counts from the moment the build started, since no transaction ties it to its
+    entry.
     """
     standing: Dict[str, Dict[str, Any]] = {}
-    unfinished = ""
+    unfinished = default_organization = ""
     if not is_readable(connection):
-        return standing, unfinished
+        return standing, unfinished, default_organization
     for operation, status, details in connection.execute(
         "SELECT operation, status, details FROM public.migration_log"
         " WHERE phase = %s AND (status = 'completed' OR operation = ANY (%s)"
@@ -35,15 +36,17 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
     ):
         if operation in _RUNS:
             unfinished = "" if status == "completed" else operation
+            default_organization = details.get("default_organization", default_organization)
             if (operation, status) == ("rollback", "completed"):
                 standing.clear()
+                default_organization = ""
         elif "undoes" in details:
             if status == "completed":
                 for label in details["undoes"]:
                     standing.pop(label, None)
         elif status == "completed" or operation not in standing:
             standing[operation] = details
-    return standing, unfinished
+    return standing, unfinished, default_organization
 
 
 def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:

@@ -121,7 +121,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.organizations TO :service_r
 -- for: milliseconds
 -- each: database
 -- needs: create_organizations
--- done: SELECT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+-- done: SELECT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
 INSERT INTO public.organizations (id, name, slug)
 VALUES (:'default_organization', 'Default Organization', 'default-org');
 

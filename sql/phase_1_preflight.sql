@@ -515,7 +515,8 @@ SELECT
     CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
         THEN format('the name Default Organization belongs to the organization %s', slug)
         ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
-    'rename that one, or give the one that is to be the default the slug default-org' AS action
+    format('rename that one; or, where it is the default: UPDATE public.organizations SET slug = ''default-org'' '
+        'WHERE slug = %L', slug) AS action
 FROM public.organizations
 WHERE NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
     AND (name = 'Default Organization' OR id = :'default_organization');
@@ -990,12 +991,12 @@ SELECT
     format('%s rows refer to the default organization, which the rollback deletes: %s', count(*), :'definition')
         AS problem,
     format('give them to another organization, or delete them, and run the rollback again: SELECT * FROM %I.%I '
-        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE slug = ''default-org'')',
-        :'schema', :'table', :'columns_text', :'referred_text') AS action
+        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE id = %L)',
+        :'schema', :'table', :'columns_text', :'referred_text', :'default_organization') AS action
 FROM :"schema".:"table"
-WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE slug = 'default-org')
+WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE id = :'default_organization')
     -- an organization that is its own parent keeps nobody
-    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE slug = 'default-org')
+    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE id = :'default_organization')
 HAVING count(*) > 0;
 
 -- name: kept_client_id_can_be_emptied

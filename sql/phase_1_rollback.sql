@@ -188,8 +188,8 @@ ALTER TABLE public.:"table"
 -- each: database
 -- undoes: create_default_organization
 -- needs: create_organizations
--- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
-SELECT FROM public.organizations WHERE slug = 'default-org' FOR UPDATE;
+-- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
+SELECT FROM public.organizations WHERE id = :'default_organization' FOR UPDATE;
 DO $$
 BEGIN
     IF :referred_to THEN
@@ -198,7 +198,7 @@ BEGIN
 END
 $$;
 DELETE FROM public.organizations
-WHERE slug = 'default-org';
+WHERE id = :'default_organization';
 
 -- name: drop_organizations
 -- does: Drops the table of clients.

@@ -999,8 +999,7 @@ CASES: tuple[Case, ...] = (
         violation="UPDATE public.organizations SET name = 'Default Organization'",
         object="public.organizations",
         problem="the name Default Organization belongs to the organization acme",
-        mended_by="give the one that is to be the default the slug default-org",
-        by_hand="UPDATE public.organizations SET slug = 'default-org'",
+        mended_by="UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'acme'",
     ),
     Case(
         "organizations_can_be_adopted",

@@ -622,6 +622,37 @@ def test_rows_that_refer_to_an_adopted_default_organization_stop_nothing(databas
     assert database.query("SELECT number, org::text FROM public.invoices ORDER BY 1") == [(1, ACME), (2, BETA)]
 
 
+@pytest.mark.claim("rollback-restores-rows", "rerun-does-nothing", "online-resumes", "verify-finds-violations")
+@pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
+def test_default_organization_is_the_one_of_the_log_whatever_its_slug(templates: Templates, *, adopted: bool) -> None:
+    """Whose slug was changed since then stays the default organization; the slug is asked for, and no other one made.
+
+    Otherwise a second run makes a second one, and from then on the old application writes rows that nobody sees.
+    """
+    database = templates.clone("founding")
+    database.execute(OWN_ORGANIZATIONS + (ADOPTED if adopted else ""))
+    before = objects(database, LOG)
+    renamed = "UPDATE public.organizations SET slug = 'head' WHERE slug = 'default-org'"
+    back = "UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'head'"
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        assert run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms").status == 5
+    database.execute(renamed)
+    refused = run("--dsn", database.owner_dsn, "--force", "--online", "--json")
+    assert (refused.status, [back in each["action"] for each in refused.findings]) == (3, [True])
+    database.execute(back)
+    migrate(database, "--online")
+    database.execute(renamed)
+    verified = run("--dsn", database.owner_dsn, "--verify", "--json")
+    errors = {(each["check"], back in each["action"]) for each in verified.findings if each["level"] == "error"}
+    assert errors == {("default_organization_is_there", True)}
+    assert roll_back(database).status == 0
+    assert difference(before, objects(database, LOG)) == []
+    slugs = database.query("SELECT slug FROM public.organizations ORDER BY 1")
+    assert slugs == ([("acme",), ("head",)] if adopted else [("acme",)])
+    database.drop()
+
+
 @pytest.mark.claim("rollback-restores-rows", "existing-client-id-kept")
 @MODES
 @pytest.mark.parametrize("there", [f"'{ACME}'", "NULL"], ids=["complete", "with NULLs"])

@@ -1675,6 +1675,44 @@ CASES += (
         "DROP VIEW public.mine",
     ),
     Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition that was detached and moved away",
+        near_miss="CREATE SCHEMA archive; GRANT USAGE, CREATE ON SCHEMA archive TO app_owner;"
+        "CREATE TABLE public.history (client_id uuid)",
+        violation="ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025;"
+        "ALTER TABLE public.sellout_entries2_2025 SET SCHEMA archive",
+        object="archive.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE archive.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition whose default a later phase has dropped",
+        violation="ALTER TABLE public.sellout_entries2 ALTER client_id DROP DEFAULT;"
+        "ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025",
+        object="public.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE public.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "table of another name",
+        near_miss=migrated_after(
+            ORGANIZATIONS + "INSERT INTO public.organizations (id, name, slug)"
+            " VALUES ('22222222-2222-4222-8222-222222222222', 'Ours', 'default-org');"
+            "REVOKE ALL ON public.organizations FROM anon, authenticated;"
+            "CREATE TABLE public.bills (client_id uuid DEFAULT '22222222-2222-4222-8222-222222222222')"
+        ),
+        violation="ALTER TABLE public.email_logs RENAME TO mails",
+        object="public.mails",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="(DROP POLICY phase_1_client_pinned[_a-z]* ON public.mails; ){3}"
+        "ALTER TABLE public.mails DROP COLUMN client_id",
+        variant="deployed",
+    ),
+    Case(
         "nothing_refers_to_the_default_organization",
         "cascade, of another schema",
         near_miss=migrated_after(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
 
 import psycopg
@@ -109,6 +109,8 @@ class Found:
     isolated: Tuple[str, ...]  # "uploads INSERT anon": other policies keep the role to its client there
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    #: What this run leaves out and one that was stopped has begun with.
+    half_done: Tuple[str, ...] = ()
     #: What this run leaves out and an earlier one has migrated.
     migrated_before: Tuple[FoundTable, ...] = ()
     #: The options that were not given and are those of the last migration, as they would be written.
@@ -228,6 +230,7 @@ class Found:
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
             "standing": array(sorted(self.standing)),
+            "half_done": array(self.half_done),
             "grantees": array(list(self.options.grantees)),
         }
 
@@ -473,7 +476,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     What was not asked for now, and was when the database was migrated, is taken from the log.
     """
     _require_readable(connection)
-    standing, unfinished, logged = journal.read(connection)
+    logged = journal.read(connection)
+    standing = logged.standing
     roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
@@ -525,7 +529,9 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         user=_one(connection, "SELECT current_user"),
         tables=tables,
         indexes=indexes,
-        default_organization=_default_organization(connection, logged) if organizations else DEFAULT_ORGANIZATION,
+        default_organization=_default_organization(connection, logged.default_organization)
+        if organizations
+        else DEFAULT_ORGANIZATION,
         organizations=organizations,
         api_roles=api_roles,
         service_role=SERVICE_ROLE in roles,
@@ -540,7 +546,10 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         isolated=tuple(_isolated(connection, tables, api_roles)),
         standing=standing,
-        unfinished=unfinished,
+        unfinished=logged.unfinished,
+        half_done=tuple(
+            name for name in sorted(options.skipped_tables | options.skipped_indexes) if _is_ours(logged.begun, name)
+        ),
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
         log=options.purge_log and journal.is_readable(connection),
@@ -582,9 +591,9 @@ def _known_time(columns: Collection[str]) -> Optional[str]:
     return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
-def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
-    """Whether the log says that a step was done on that table or index, and still stands."""
-    return any(label.endswith(f"({name})") for label in standing)
+def _is_ours(labels: Iterable[str], name: str) -> bool:
+    """Whether one of the steps that the log says were done, and still stand, was done on that table or index."""
+    return any(label.endswith(f"({name})") for label in labels)
 
 
 def _isolated(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Set
 
 import psycopg
 
@@ -16,18 +16,30 @@ PHASE = "phase_1"
 _RUNS = ("migrate", "rollback")
 
 
-def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]], str, str]:
-    """What Phase 1 did and has not undone since, the run that was begun last, if it was not completed, and for whom.
+class Logged(NamedTuple):
+    """What the log says of Phase 1; all of it is empty where nothing stands."""
 
-    The first are the details of each step, by its label; the second is "" where there is none; the third is the id of
-    the default organization. All are empty when there is no log, or one of another shape (which preflight tells). An
-    index that was built CONCURRENTLY counts from the moment the build started, since no transaction ties it to its
-    entry.
+    #: The details of each step that was done and has not been undone since, by its label.
+    standing: Dict[str, Dict[str, Any]]
+    #: The run that was begun last, if it was not completed.
+    unfinished: str
+    #: The labels of the steps since the last run that was completed.
+    begun: Set[str]
+    #: The id of the default organization.
+    default_organization: str
+
+
+def read(connection: psycopg.Connection[Any]) -> Logged:
+    """What Phase 1 did and has not undone since.
+
+    Empty when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
+    counts from the moment the build started, since no transaction ties it to its entry.
     """
     standing: Dict[str, Dict[str, Any]] = {}
+    begun: Set[str] = set()
     unfinished = default_organization = ""
     if not is_readable(connection):
-        return standing, unfinished, default_organization
+        return Logged(standing, unfinished, begun, default_organization)
     for operation, status, details in connection.execute(
         "SELECT operation, status, details FROM public.migration_log"
         " WHERE phase = %s AND (status = 'completed' OR operation = ANY (%s)"
@@ -37,6 +49,8 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
         if operation in _RUNS:
             unfinished = "" if status == "completed" else operation
             default_organization = details.get("default_organization", default_organization)
+            if status == "completed":
+                begun.clear()
             if (operation, status) == ("rollback", "completed"):
                 standing.clear()
                 default_organization = ""
@@ -44,9 +58,11 @@ def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]]
             if status == "completed":
                 for label in details["undoes"]:
                     standing.pop(label, None)
+                    begun.discard(label)
         elif status == "completed" or operation not in standing:
             standing[operation] = details
-    return standing, unfinished, default_organization
+            begun.add(operation)
+    return Logged(standing, unfinished, begun, default_organization)
 
 
 def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:

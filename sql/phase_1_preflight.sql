@@ -41,6 +41,15 @@ LEFT JOIN LATERAL (SELECT inhparent::regclass::text FROM pg_inherits WHERE inhre
 WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
     OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
 
+-- name: what_was_begun_is_not_left_out
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || left_out.name AS object,
+    'cannot be left out: a run that was stopped has begun with it' AS problem,
+    'run the migration again and do not leave it out; or take it back with --rollback first' AS action
+FROM unnest(:half_done) AS left_out (name);
+
 -- name: partitions_can_be_migrated
 -- level: error
 -- stage: preflight

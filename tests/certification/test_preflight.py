@@ -187,6 +187,18 @@ def migrated_again(database: Database) -> None:
     assert run("--dsn", database.owner_dsn, "--force").status == DONE
 
 
+def stopped(statement: str, *arguments: str) -> Callable[[Database], None]:
+    """A database in which an online run was stopped by a transaction with this statement."""
+
+    def stop(database: Database) -> None:
+        with database.connect(autocommit=False) as application:
+            application.execute(statement.encode())
+            limits = ("--give-up-after", "100ms", "--concurrently-timeout", "100ms")
+            assert run("--dsn", database.owner_dsn, "--force", "--online", *limits, *arguments).status == STOPPED
+
+    return stop
+
+
 #: Organizations that belong to another one.
 PARENTS = "ALTER TABLE public.organizations ADD COLUMN parent_id uuid REFERENCES public.organizations (id)"
 
@@ -219,6 +231,30 @@ CASES: tuple[Case, ...] = (
         object="public.email_logs",
         problem="is not a table",
         mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "table",
+        near_miss=stopped("LOCK TABLE public.email_logs IN ACCESS SHARE MODE"),
+        near_miss_options=("--skip-table", "email_logs"),
+        violation="",
+        options=("--skip-table", "uploads"),
+        object="public.uploads",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--skip-table", "email_logs"),
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "index",
+        near_miss=stopped("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"),
+        near_miss_options=("--skip-index", "idx_uploads_client_user_id"),
+        violation="",
+        options=("--skip-index", "idx_users_client_created_at"),
+        object="public.idx_users_client_created_at",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--online",),
     ),
     Case(
         "partitions_can_be_migrated",

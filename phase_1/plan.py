@@ -9,9 +9,7 @@ import psycopg
 
 from phase_1 import journal
 from phase_1.found import Found, FoundTable, bounds
-from phase_1.scripts import Section, Value, identifier, read
-
-SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+from phase_1.scripts import ROLLBACK, SCHEMA, Section, Value, identifier, read
 
 #: What opens every transaction, whatever the role or the database has by default. In REPEATABLE READ the snapshot is
 #: taken before the locks are had: a user who signs up while LOCK TABLE waits would never be seen.

@@ -67,7 +67,7 @@ class Failed(Problem):
         log = (
             "The entry in migration_log has the details."
             if self.logged
-            else "There is no entry in migration_log: no session could be had for it."
+            else "There is no entry in migration_log: it could not be written."
         )
         return f"failed at {self.label}: {self.message.rstrip('.')}{state}. {self._consequence()} {log}"
 

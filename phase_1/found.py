@@ -116,6 +116,7 @@ class Found:
     #: The options that were not given and are those of the last migration, as they would be written.
     remembered: Tuple[str, ...] = ()
     references: Tuple[Reference, ...] = ()  # looked up for a rollback only
+    log_sequence: Optional[str] = None  # what numbers the entries of the log, where the role may see it
     log: bool = False  # whether it can be read; looked up for --purge-log only
 
     @property
@@ -191,6 +192,7 @@ class Found:
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
+            "log_sequence": self.log_sequence,
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
@@ -266,12 +268,16 @@ class Found:
             "child with client_id": self._each_child,
             "foreign key to the default organization": self._each_reference,
         }
-        if each in ("database", "log", "run"):
-            yield {}
-        elif each == "organizations":
-            yield from [{}] if self.organizations else []
-        elif each == "log that is dropped":
-            yield from [{}] if self.options.purge_log else []
+        once = {
+            "database": True,
+            "log": True,
+            "run": True,
+            "organizations": self.organizations,
+            "log with a sequence": self.log_sequence is not None,
+            "log that is dropped": self.options.purge_log,
+        }
+        if each in once:
+            yield from [{}] if once[each] else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
         elif each in others:
@@ -552,6 +558,16 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
+        log_sequence=_one(
+            connection,
+            "SELECT s.oid::regclass::text FROM pg_catalog.pg_depend AS d"
+            " JOIN pg_catalog.pg_class AS s ON d.classid = 'pg_catalog.pg_class'::regclass AND s.oid = d.objid"
+            " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+            " WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = to_regclass('public.migration_log')"
+            " AND a.attname = 'id' AND d.deptype = 'i'"
+            # Of anything but a sequence that would be an error.
+            " AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END",
+        ),
         log=options.purge_log and journal.is_readable(connection),
         remembered=tuple(_remembered(given, options, tables)),
     )

@@ -127,9 +127,23 @@ UNION ALL
 SELECT
     'public.migration_log.id',
     'is not a generated identity',
-    'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY'
+    'ALTER TABLE public.migration_log ALTER COLUMN id DROP DEFAULT, ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY; '
+        'and then what this says of its sequence'
 FROM pg_attribute
 WHERE attrelid = to_regclass('public.migration_log') AND attname = 'id' AND attidentity = '';
+
+-- name: log_numbers_go_on
+-- level: error
+-- stage: preflight, rollback, verify
+-- each: log with a sequence
+SELECT
+    'public.migration_log.id' AS object,
+    format('has got as far as %s, and its sequence would give %s to the next entry', log.number, sequence.number)
+        AS problem,
+    format('SELECT setval(%L, %s)', :'log_sequence', log.number) AS action
+FROM (SELECT max(id) FROM public.migration_log) AS log (number)
+CROSS JOIN (SELECT last_value + is_called::int FROM :log_sequence) AS sequence (number)
+WHERE sequence.number <= log.number;
 
 -- name: default_organization_is_there
 -- level: error

@@ -1562,10 +1562,26 @@ CASES: tuple[Case, ...] = (
         "log_takes_known_states_only",
         "any number",
         near_miss=LOG,
-        violation="ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY",
+        violation="CREATE SEQUENCE public.numbers; ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY,"
+        " ALTER COLUMN id SET DEFAULT nextval('public.numbers')",
         object="public.migration_log.id",
         problem="is not a generated identity",
-        mended_by="ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+        mended_by="ALTER TABLE public.migration_log .* ADD GENERATED ALWAYS AS IDENTITY",
+    ),
+    *(
+        Case(
+            "log_numbers_go_on",
+            f"restored without its sequence, {stage}",
+            near_miss=f"{log} INSERT INTO public.migration_log (phase, operation, status)"
+            " VALUES ('phase_0', 'migrate', 'completed');"
+            "ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1000",
+            violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+            object="public.migration_log.id",
+            problem=r"has got as far as \d+, and its sequence would give 1 to the next entry",
+            mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", ""))
     ),
     Case(
         "new_tables_are_closed",

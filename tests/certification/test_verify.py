@@ -133,6 +133,15 @@ CASES: tuple[Case, ...] = (
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
     ),
     Case(
+        "log_numbers_go_on",
+        "restored without its sequence",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_2', 'x', 'completed')",
+        violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+        object="public.migration_log.id",
+        problem="its sequence would give 1 to the next entry",
+        mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+    ),
+    Case(
         "log_is_written_by_who_owns_the_tables",
         "everybody",
         near_miss="GRANT SELECT ON public.migration_log TO {role}",

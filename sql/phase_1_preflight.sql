@@ -91,6 +91,19 @@ FROM (
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
 
+-- name: role_owns_the_functions
+-- level: error
+-- stage: rollback
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('belongs to %I, and only with the rights of that role can it be dropped', pg_get_userbyid(p.proowner))
+        AS problem,
+    format('connect as %I; or, as that role: ALTER FUNCTION %s OWNER TO %I', pg_get_userbyid(p.proowner),
+        p.oid::regprocedure, current_user) AS action
+FROM :functions_wanted AS wanted (name, arguments)
+JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
+WHERE 'create_' || wanted.name = ANY (:standing) AND NOT pg_has_role(p.proowner, 'USAGE');
+
 -- name: role_may_create
 -- level: error
 -- stage: preflight

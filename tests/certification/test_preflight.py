@@ -358,6 +358,15 @@ CASES: tuple[Case, ...] = (
         "ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY",
     ),
     Case(
+        "role_owns_the_functions",
+        "finished by another role",
+        near_miss="GRANT {role} TO app_owner; ALTER FUNCTION public.validate_client_access(uuid, uuid) OWNER TO {role}",
+        violation="ALTER FUNCTION public.get_user_organization_id(uuid) OWNER TO {superuser}",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) OWNER TO app_owner",
+    ),
+    Case(
         "role_may_create",
         "no privilege",
         near_miss="REVOKE ALL ON SCHEMA public FROM PUBLIC",

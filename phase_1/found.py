@@ -35,11 +35,15 @@ ADVISORY_LOCK = 0x5068_0001
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's)."""
+    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's).
+
+    What was made for it may have the name that the partition had then.
+    """
 
     name: str
     row_security: bool
     indexes: Tuple[Tuple[str, str], ...]
+    foreign_key: str
 
     def index(self, of_table: Index) -> str:
         """What the partition's part of an index is called: as it is there, or as it is to be."""
@@ -427,7 +431,7 @@ _PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table w
 def _part(table: FoundTable, partition: Partition) -> Dict[str, Value]:
     return {
         "table": partition.name,
-        "foreign_key": _short(f"{partition.name}_client_id_fkey"),
+        "foreign_key": partition.foreign_key,
         "tenant_table": table.name,
     }
 
@@ -731,7 +735,11 @@ def _tables(
             "         FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid"
             "         JOIN pg_catalog.pg_class AS own ON own.oid = h.inhrelid"
             "         JOIN pg_catalog.pg_class AS whole ON whole.oid = h.inhparent"
-            "         WHERE i.indrelid = p.oid ORDER BY own.relname))"
+            "         WHERE i.indrelid = p.oid ORDER BY own.relname), ("
+            "         SELECT k.conname FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_attribute AS own"
+            "         ON own.attrelid = k.conrelid AND k.conkey = ARRAY[own.attnum] AND own.attname = 'client_id'"
+            "         WHERE k.conrelid = p.oid AND k.contype = 'f'"
+            "         AND k.confrelid = to_regclass('public.organizations') LIMIT 1))"
             "     FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_class AS p ON p.oid = h.inhrelid"
             "     WHERE h.inhparent = c.oid ORDER BY p.relname)"
             " FROM unnest(%s::text[]) AS wanted (name)"
@@ -783,8 +791,13 @@ def _tables(
             wide_columns=frozenset(wide),
             partitioned=parts[0],
             partitions=tuple(
-                Partition(name, own_security, tuple((own, whole) for own, whole in indexes))
-                for name, own_security, indexes in parts[1]
+                Partition(
+                    name,
+                    own_security,
+                    tuple((own, whole) for own, whole in indexes),
+                    foreign_key or _short(f"{name}_client_id_fkey"),
+                )
+                for name, own_security, indexes, foreign_key in parts[1]
             ),
         )
 

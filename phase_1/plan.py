@@ -156,6 +156,14 @@ def _undone(section: Section, values: Dict[str, Value]) -> str:
     return label(section.names("undoes")[0], values)
 
 
+def _is_ours(found: Found, section: Section, values: Dict[str, Value]) -> bool:
+    """Whether what a step back undoes was done by Phase 1, if it is there."""
+    # In the log a partition has the name that it had then; its client_id came with that of its table.
+    of_partition = "tenant_table" in values and "index" not in values
+    step = f"add_client_id({values['tenant_table']})" if of_partition else _undone(section, values)
+    return step in found.standing
+
+
 def are_done(
     connection: psycopg.Connection[Any],
     found: Found,
@@ -222,7 +230,7 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
         if (
             found.options.purge_log
             if section.header("each") == "log"
-            else _undone(section, values) in found.standing or _empties(found, section, values)
+            else _is_ours(found, section, values) or _empties(found, section, values)
         )
     ]
     for (section, values), is_done in zip(asked, are_done(connection, found, scripts, asked)):

@@ -573,7 +573,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             " AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END",
         ),
         log=options.purge_log and journal.is_readable(connection),
-        remembered=tuple(_remembered(given, options, tables)),
+        remembered=tuple(_remembered(given, options, tables)) if standing else (),
     )
 
 

@@ -874,6 +874,7 @@ def test_second_run_remembers_columns_and_roles_and_does_what_was_left_out(templ
         assert "Nothing to do" in run("--dsn", owner, "--force").out
         # Taken back, nothing is remembered.
         assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
+        assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
         assert _told("--dsn", owner, "--status")[1] == ""
 
 

@@ -786,7 +786,8 @@ def _tables(
             looked_for=" or ".join(candidates),
             client_id=present,
             client_id_nullable=nullable,
-            key=key,
+            # What memberships refer to is unique, whatever the primary key.
+            key="id" if table.name == "users" else key,
             columns=frozenset(columns),
             wide_columns=frozenset(wide),
             partitioned=parts[0],

@@ -277,6 +277,8 @@ class Found:
             "log": True,
             "run": True,
             "organizations": self.organizations,
+            # A log that says nothing of Phase 1 leads no rollback astray.
+            "log that is gone by": bool(self.standing) or self.options.action != "rollback",
             "log with a sequence": self.log_sequence is not None,
             "log that is dropped": self.options.purge_log,
         }

@@ -312,6 +312,7 @@ WHERE c.oid IN (
 -- name: log_is_written_by_who_owns_the_tables
 -- level: error
 -- stage: preflight, rollback, verify
+-- each: log that is gone by
 SELECT
     'public.migration_log' AS object,
     format('%s may write to it, and with that says what a rollback undoes: by a grant, or by a trigger of its own',

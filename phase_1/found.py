@@ -741,7 +741,9 @@ def _tables(
             "         SELECT k.conname FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_attribute AS own"
             "         ON own.attrelid = k.conrelid AND k.conkey = ARRAY[own.attnum] AND own.attname = 'client_id'"
             "         WHERE k.conrelid = p.oid AND k.contype = 'f'"
-            "         AND k.confrelid = to_regclass('public.organizations') LIMIT 1))"
+            "         AND k.confrelid = to_regclass('public.organizations')"
+            # What is part of the table's key is ours; another one may be somebody's own.
+            "         ORDER BY k.conparentid = 0, k.conname LIMIT 1))"
             "     FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_class AS p ON p.oid = h.inhrelid"
             "     WHERE h.inhparent = c.oid ORDER BY p.relname)"
             " FROM unnest(%s::text[]) AS wanted (name)"

@@ -1736,6 +1736,21 @@ CASES += (
         "DROP VIEW public.mine",
     ),
     Case(
+        "nothing_depends_on_what_is_dropped",
+        "another key of a partition",
+        near_miss="ALTER TABLE public.sellout_entries2_2025"
+        " RENAME CONSTRAINT sellout_entries2_2025_client_id_fkey TO its",
+        # the one that is ours comes last, in the catalog and by its name
+        violation="ALTER TABLE public.sellout_entries2_2025 ADD CONSTRAINT another FOREIGN KEY (client_id)"
+        " REFERENCES public.organizations (id);"
+        "ALTER TABLE public.sellout_entries2_2025 RENAME CONSTRAINT its TO ours",
+        object="constraint another on table (public.)?sellout_entries2_2025",
+        problem="was built on",
+        mended_by="drop it, or change it",
+        by_hand="ALTER TABLE public.sellout_entries2_2025 DROP CONSTRAINT another",
+        variant="founding-partitioned",
+    ),
+    Case(
         "nothing_of_phase_1_is_left_elsewhere",
         "partition that was detached and moved away",
         near_miss="CREATE SCHEMA archive; GRANT USAGE, CREATE ON SCHEMA archive TO app_owner;"

@@ -367,6 +367,17 @@ CASES: tuple[Case, ...] = (
         mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) OWNER TO app_owner",
     ),
     Case(
+        "role_owns_the_functions",
+        "extension of another role",
+        violation="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'create_pgcrypto', 'completed')",
+        object="extension pgcrypto",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"connect as \S+",
+        by_hand="DELETE FROM public.migration_log WHERE operation = 'create_pgcrypto'",
+        pg="< 13",  # where it is there
+    ),
+    Case(
         "role_may_create",
         "no privilege",
         near_miss="REVOKE ALL ON SCHEMA public FROM PUBLIC",

@@ -127,7 +127,10 @@ UNION ALL
 SELECT
     'public.migration_log.id',
     'is not a generated identity',
-    'ALTER TABLE public.migration_log ALTER COLUMN id DROP DEFAULT, ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY; '
+    'ALTER TABLE public.migration_log ALTER COLUMN id DROP DEFAULT; '
+        -- PostgreSQL 12 takes no second sequence for a column
+        || coalesce('DROP SEQUENCE ' || pg_get_serial_sequence(attrelid::regclass::text, attname) || '; ', '')
+        || 'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY; '
         'and then what this says of its sequence'
 FROM pg_attribute
 WHERE attrelid = to_regclass('public.migration_log') AND attname = 'id' AND attidentity = '';

@@ -1582,11 +1582,13 @@ CASES: tuple[Case, ...] = (
         "log_takes_known_states_only",
         "any number",
         near_miss=LOG,
-        violation="CREATE SEQUENCE public.numbers; ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY,"
-        " ALTER COLUMN id SET DEFAULT nextval('public.numbers')",
+        # as bigserial makes it
+        violation="SET ROLE app_owner; ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY;"
+        "CREATE SEQUENCE public.numbers OWNED BY public.migration_log.id;"
+        "ALTER TABLE public.migration_log ALTER COLUMN id SET DEFAULT nextval('public.numbers')",
         object="public.migration_log.id",
         problem="is not a generated identity",
-        mended_by="ALTER TABLE public.migration_log .* ADD GENERATED ALWAYS AS IDENTITY",
+        mended_by="ALTER TABLE .* DROP DEFAULT; DROP SEQUENCE .*; ALTER TABLE .* ALWAYS AS IDENTITY",
     ),
     *(
         Case(

@@ -70,7 +70,7 @@ class Failed(Problem):
         log = (
             "The entry in migration_log has the details."
             if self.logged
-            else "There is no entry in migration_log: no session could be had for it."
+            else "There is no entry in migration_log: it could not be written."
         )
         return f"failed at {self.label}: {self.message.rstrip('.')}{state}. {self._consequence()} {log}"
 
@@ -528,7 +528,13 @@ class _Run:
     # The log
 
     def _log_start(self) -> None:
-        details = {"mode": self._options.mode, "steps": len(self._plan.steps), "user": self._plan.found.user}
+        found = self._plan.found
+        details = {
+            "mode": self._options.mode,
+            "steps": len(self._plan.steps),
+            "user": found.user,
+            "default_organization": found.default_organization,
+        }
         self._sessions.log(self._plan.operation, "started", details)
         if self._plan.operation == "migrate":
             for name in sorted(self._options.skipped_tables | self._options.skipped_indexes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
 
 import psycopg
@@ -35,11 +35,15 @@ ADVISORY_LOCK = 0x5068_0001
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's)."""
+    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's).
+
+    What was made for it may have the name that the partition had then.
+    """
 
     name: str
     row_security: bool
     indexes: Tuple[Tuple[str, str], ...]
+    foreign_key: str
 
     def index(self, of_table: Index) -> str:
         """What the partition's part of an index is called: as it is there, or as it is to be."""
@@ -109,11 +113,14 @@ class Found:
     isolated: Tuple[str, ...]  # "uploads INSERT anon": other policies keep the role to its client there
     standing: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     unfinished: str = ""
+    #: What this run leaves out and one that was stopped has begun with.
+    half_done: Tuple[str, ...] = ()
     #: What this run leaves out and an earlier one has migrated.
     migrated_before: Tuple[FoundTable, ...] = ()
     #: The options that were not given and are those of the last migration, as they would be written.
     remembered: Tuple[str, ...] = ()
     references: Tuple[Reference, ...] = ()  # looked up for a rollback only
+    log_sequence: Optional[str] = None  # what numbers the entries of the log, where the role may see it
     log: bool = False  # whether it can be read; looked up for --purge-log only
 
     @property
@@ -190,6 +197,7 @@ class Found:
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
+            "log_sequence": self.log_sequence,
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
@@ -229,6 +237,7 @@ class Found:
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], 2),
             "standing": array(sorted(self.standing)),
+            "half_done": array(self.half_done),
             "grantees": array(list(self.options.grantees)),
         }
 
@@ -264,12 +273,18 @@ class Found:
             "child with client_id": self._each_child,
             "foreign key to the default organization": self._each_reference,
         }
-        if each in ("database", "log", "run"):
-            yield {}
-        elif each == "organizations":
-            yield from [{}] if self.organizations else []
-        elif each == "log that is dropped":
-            yield from [{}] if self.options.purge_log else []
+        once = {
+            "database": True,
+            "log": True,
+            "run": True,
+            "organizations": self.organizations,
+            # A log that says nothing of Phase 1 leads no rollback astray.
+            "log that is gone by": bool(self.standing) or self.options.action != "rollback",
+            "log with a sequence": self.log_sequence is not None,
+            "log that is dropped": self.options.purge_log,
+        }
+        if each in once:
+            yield from [{}] if once[each] else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
         elif each in others:
@@ -370,7 +385,7 @@ class Found:
 
     def _referring(self) -> Iterator[str]:
         """For each of them, the condition that a row refers to the default organization."""
-        default = "FROM public.organizations WHERE slug = 'default-org'"
+        default = f"FROM public.organizations WHERE id = {literal(self.default_organization)}"
         for each in self._each_reference():
             yield (
                 f"EXISTS (SELECT FROM {identifier(str(each['schema']))}.{identifier(str(each['table']))}"
@@ -419,7 +434,7 @@ _PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table w
 def _part(table: FoundTable, partition: Partition) -> Dict[str, Value]:
     return {
         "table": partition.name,
-        "foreign_key": _short(f"{partition.name}_client_id_fkey"),
+        "foreign_key": partition.foreign_key,
         "tenant_table": table.name,
     }
 
@@ -474,7 +489,8 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     What was not asked for now, and was when the database was migrated, is taken from the log.
     """
     _require_readable(connection)
-    standing, unfinished = journal.read(connection)
+    logged = journal.read(connection)
+    standing = logged.standing
     roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
@@ -526,7 +542,9 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         user=_one(connection, "SELECT current_user"),
         tables=tables,
         indexes=indexes,
-        default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
+        default_organization=_default_organization(connection, logged.default_organization)
+        if organizations
+        else DEFAULT_ORGANIZATION,
         organizations=organizations,
         api_roles=api_roles,
         service_role=SERVICE_ROLE in roles,
@@ -541,11 +559,24 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         isolated=tuple(_isolated(connection, tables, api_roles)),
         standing=standing,
-        unfinished=unfinished,
+        unfinished=logged.unfinished,
+        half_done=tuple(
+            name for name in sorted(options.skipped_tables | options.skipped_indexes) if _is_ours(logged.begun, name)
+        ),
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
+        log_sequence=_one(
+            connection,
+            "SELECT s.oid::regclass::text FROM pg_catalog.pg_depend AS d"
+            " JOIN pg_catalog.pg_class AS s ON d.classid = 'pg_catalog.pg_class'::regclass AND s.oid = d.objid"
+            " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+            " WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = to_regclass('public.migration_log')"
+            " AND a.attname = 'id' AND d.deptype = 'i'"
+            # Of anything but a sequence that would be an error.
+            " AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END",
+        ),
         log=options.purge_log and journal.is_readable(connection),
-        remembered=tuple(_remembered(given, options, tables)),
+        remembered=tuple(_remembered(given, options, tables)) if standing else (),
     )
 
 
@@ -583,9 +614,9 @@ def _known_time(columns: Collection[str]) -> Optional[str]:
     return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
-def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
-    """Whether the log says that a step was done on that table or index, and still stands."""
-    return any(label.endswith(f"({name})") for label in standing)
+def _is_ours(labels: Iterable[str], name: str) -> bool:
+    """Whether one of the steps that the log says were done, and still stand, was done on that table or index."""
+    return any(label.endswith(f"({name})") for label in labels)
 
 
 def _isolated(
@@ -720,7 +751,13 @@ def _tables(
             "         FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid"
             "         JOIN pg_catalog.pg_class AS own ON own.oid = h.inhrelid"
             "         JOIN pg_catalog.pg_class AS whole ON whole.oid = h.inhparent"
-            "         WHERE i.indrelid = p.oid ORDER BY own.relname))"
+            "         WHERE i.indrelid = p.oid ORDER BY own.relname), ("
+            "         SELECT k.conname FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_attribute AS own"
+            "         ON own.attrelid = k.conrelid AND k.conkey = ARRAY[own.attnum] AND own.attname = 'client_id'"
+            "         WHERE k.conrelid = p.oid AND k.contype = 'f'"
+            "         AND k.confrelid = to_regclass('public.organizations')"
+            # What is part of the table's key is ours; another one may be somebody's own.
+            "         ORDER BY k.conparentid = 0, k.conname LIMIT 1))"
             "     FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_class AS p ON p.oid = h.inhrelid"
             "     WHERE h.inhparent = c.oid ORDER BY p.relname)"
             " FROM unnest(%s::text[]) AS wanted (name)"
@@ -767,20 +804,33 @@ def _tables(
             looked_for=" or ".join(candidates),
             client_id=present,
             client_id_nullable=nullable,
-            key=key,
+            # What memberships refer to is unique, whatever the primary key.
+            key="id" if table.name == "users" else key,
             columns=frozenset(columns),
             wide_columns=frozenset(wide),
             partitioned=parts[0],
             partitions=tuple(
-                Partition(name, own_security, tuple((own, whole) for own, whole in indexes))
-                for name, own_security, indexes in parts[1]
+                Partition(
+                    name,
+                    own_security,
+                    tuple((own, whole) for own, whole in indexes),
+                    foreign_key or _short(f"{name}_client_id_fkey"),
+                )
+                for name, own_security, indexes, foreign_key in parts[1]
             ),
         )
 
 
-def _default_organization(connection: psycopg.Connection[Any]) -> str:
-    """The id of the organization that is adopted as the default, or the one that it will get."""
-    row = connection.execute("SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG]).fetchone()
+def _default_organization(connection: psycopg.Connection[Any], logged: str) -> str:
+    """The id of the organization that is adopted as the default, or the one that it will get.
+
+    Once it is in the log, it is that one, whatever slug somebody has given it since.
+    """
+    row = connection.execute(
+        "SELECT id FROM public.organizations WHERE slug = %(slug)s OR id::text = %(logged)s"
+        " ORDER BY id::text = %(logged)s DESC LIMIT 1",
+        {"slug": DEFAULT_SLUG, "logged": logged},
+    ).fetchone()
     return str(row[0]) if row else DEFAULT_ORGANIZATION
 
 

@@ -13,6 +13,9 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 
+#: The files with the steps.
+SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+
 #: What a placeholder stands for; None leaves out the statement that it is in.
 Value = Union[str, Sequence[str], None]
 Values = Mapping[str, Value]

@@ -59,7 +59,7 @@ SELECT pg_catalog.pg_advisory_xact_lock(:advisory_lock);
 -- name: lock_tables
 -- does: Takes every lock that the transaction will need at once, before any work is done, so that giving
 --       way to the application costs nothing.
--- lock: ACCESS EXCLUSIVE on the tenant tables
+-- lock: ACCESS EXCLUSIVE on the tenant tables, and on the new ones that are dropped
 -- for: until COMMIT
 -- each: run
 LOCK TABLE :tables IN ACCESS EXCLUSIVE MODE;
@@ -123,7 +123,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.organizations TO :service_r
 -- for: milliseconds
 -- each: database
 -- needs: create_organizations
--- done: SELECT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+-- done: SELECT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
 INSERT INTO public.organizations (id, name, slug)
 VALUES (:'default_organization', 'Default Organization', 'default-org');
 

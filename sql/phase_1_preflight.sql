@@ -58,6 +58,15 @@ LEFT JOIN LATERAL (
 WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
     OR heirs.parting IS NOT NULL;
 
+-- name: what_was_begun_is_not_left_out
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || left_out.name AS object,
+    'cannot be left out: a run that was stopped has begun with it' AS problem,
+    'run the migration again and do not leave it out; or take it back with --rollback first' AS action
+FROM unnest(:half_done) AS left_out (name);
+
 -- name: partitions_can_be_migrated
 -- level: error
 -- stage: preflight
@@ -100,6 +109,26 @@ FROM (
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
 CROSS JOIN LATERAL (SELECT pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'MEMBER')) AS its (owner, member)
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
+
+-- name: role_owns_the_functions
+-- level: error
+-- stage: rollback
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('belongs to %I, and only with the rights of that role can it be dropped', pg_get_userbyid(p.proowner))
+        AS problem,
+    format('connect as %I; or, as that role: ALTER FUNCTION %s OWNER TO %I', pg_get_userbyid(p.proowner),
+        p.oid::regprocedure, current_user) AS action
+FROM :functions_wanted AS wanted (name, arguments)
+JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
+WHERE 'create_' || wanted.name = ANY (:standing) AND NOT pg_has_role(p.proowner, 'USAGE')
+UNION ALL
+SELECT
+    'extension ' || extname,
+    format('belongs to %I, and only with the rights of that role can it be dropped', pg_get_userbyid(extowner)),
+    format('connect as %I', pg_get_userbyid(extowner))
+FROM pg_extension
+WHERE extname = 'pgcrypto' AND 'create_pgcrypto' = ANY (:standing) AND NOT pg_has_role(extowner, 'USAGE');
 
 -- name: role_may_create
 -- level: error
@@ -534,7 +563,8 @@ SELECT
     CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
         THEN format('the name Default Organization belongs to the organization %s', slug)
         ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
-    'rename that one, or give the one that is to be the default the slug default-org' AS action
+    format('rename that one; or, where it is the default: UPDATE public.organizations SET slug = ''default-org'' '
+        'WHERE slug = %L', slug) AS action
 FROM public.organizations
 WHERE NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
     AND (name = 'Default Organization' OR id = :'default_organization');
@@ -1030,6 +1060,32 @@ WHERE d.deptype IN ('n', 'a', 'i')
     AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
         AND (dropped.objsubid IS NULL OR d.objsubid = 0));
 
+-- name: nothing_of_phase_1_is_left_elsewhere
+-- level: error
+-- stage: rollback
+SELECT
+    c.oid::regclass::text AS object,
+    'has a client_id of Phase 1, and is neither a tenant table nor a partition of one any more: the rollback would leave '
+        'it there' AS problem,
+    format('make it again what it was, or take from it what belongs to Phase 1: %sALTER TABLE %s DROP COLUMN client_id',
+        (SELECT string_agg(format('DROP POLICY %I ON %s; ', polname, c.oid::regclass), '' ORDER BY polname)
+            FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'phase\_1\_client\_pinned%'),
+        c.oid::regclass) AS action
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relkind IN ('r', 'p')
+    AND NOT EXISTS (
+        SELECT FROM (
+            SELECT name FROM :tables_found AS found (name) UNION ALL SELECT name FROM :partitions AS part (name)
+        ) AS known
+        WHERE c.oid = to_regclass('public.' || quote_ident(known.name)))
+    AND (EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'phase\_1\_client\_pinned%')
+        OR format('add_client_id_foreign_key(%s)', c.relname) = ANY (:standing)
+        -- an organization that was there before may be the default of other tables
+        OR ('create_default_organization' = ANY (:standing)
+            AND pg_get_expr(d.adbin, d.adrelid) = quote_literal(:'default_organization') || '::uuid'));
+
 -- name: nothing_refers_to_the_default_organization
 -- level: error
 -- stage: rollback
@@ -1039,12 +1095,12 @@ SELECT
     format('%s rows refer to the default organization, which the rollback deletes: %s', count(*), :'definition')
         AS problem,
     format('give them to another organization, or delete them, and run the rollback again: SELECT * FROM %I.%I '
-        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE slug = ''default-org'')',
-        :'schema', :'table', :'columns_text', :'referred_text') AS action
+        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE id = %L)',
+        :'schema', :'table', :'columns_text', :'referred_text', :'default_organization') AS action
 FROM :"schema".:"table"
-WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE slug = 'default-org')
+WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE id = :'default_organization')
     -- an organization that is its own parent keeps nobody
-    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE slug = 'default-org')
+    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE id = :'default_organization')
 HAVING count(*) > 0;
 
 -- name: kept_client_id_can_be_emptied

@@ -2,7 +2,28 @@
 --
 -- A step undoes, for one table or index, what the log says that Phase 1 did there, and nothing else: what
 -- was there before stays. No CASCADE: what was built on top is found before and stops the rollback.
--- The headers are those of phase_1_multitenant_schema.sql; `undoes` names the steps of that file.
+-- The headers are those of phase_1_multitenant_schema.sql; `undoes` names the steps of that file, and `loses` is
+-- a query of the clients that rows lose by the step, one for each row.
+
+-- name: keep_to_the_default_organization
+-- does: Fails where the step, or any step of the transaction, would lose what is not the default organization's and
+--       has come since it was looked for. Left out with --force.
+-- lock: none; those of the transaction are taken before
+-- for: a look into the indexes; online, where these are gone, a scan of the table that stops no read and no write
+-- each: transaction
+DO $$
+BEGIN
+    -- as < and >, which an index knows; it does not know <>
+    IF EXISTS (
+        SELECT FROM (:lost) AS lost (client)
+        WHERE client NOT BETWEEN :'default_organization' AND :'default_organization'
+    ) THEN
+        RAISE restrict_violation USING
+            MESSAGE = 'since a moment ago, rows belong to organizations other than default-org',
+            HINT = 'give --force to lose that';
+    END IF;
+END
+$$;
 
 -- name: drop_validate_client_data_integrity
 -- does: Drops the function.
@@ -74,6 +95,7 @@ DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 -- for: milliseconds
 -- each: database
 -- undoes: create_user_organizations, add_memberships(users)
+-- loses: SELECT organization_id FROM public.user_organizations
 -- done: SELECT to_regclass('public.user_organizations') IS NULL
 DROP TABLE public.user_organizations;
 
@@ -142,6 +164,7 @@ ALTER TABLE public.:"table"
 -- for: one batch
 -- each: batch of a table with client_id
 -- undoes: fill_client_id
+-- loses: SELECT client_id FROM public.:"table" WHERE :belongs_to_deleted
 -- done: the log
 UPDATE public.:"table"
 SET client_id = NULL
@@ -153,6 +176,7 @@ WHERE :belongs_to_deleted AND :batch;
 -- for: about a millisecond, whatever its size
 -- each: table
 -- undoes: add_client_id, analyze_table
+-- loses: SELECT client_id FROM public.:"table" WHERE client_id IS NOT NULL
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
 --           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
@@ -169,8 +193,8 @@ ALTER TABLE public.:"table"
 -- each: database
 -- undoes: create_default_organization
 -- needs: create_organizations
--- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
-SELECT FROM public.organizations WHERE slug = 'default-org' FOR UPDATE;
+-- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
+SELECT FROM public.organizations WHERE id = :'default_organization' FOR UPDATE;
 DO $$
 BEGIN
     IF :referred_to THEN
@@ -179,7 +203,7 @@ BEGIN
 END
 $$;
 DELETE FROM public.organizations
-WHERE slug = 'default-org';
+WHERE id = :'default_organization';
 
 -- name: drop_organizations
 -- does: Drops the table of clients.
@@ -187,6 +211,7 @@ WHERE slug = 'default-org';
 -- for: milliseconds
 -- each: database
 -- undoes: create_organizations
+-- loses: SELECT id FROM public.organizations
 -- done: SELECT to_regclass('public.organizations') IS NULL
 DROP TABLE public.organizations;
 

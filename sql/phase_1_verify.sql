@@ -127,9 +127,26 @@ UNION ALL
 SELECT
     'public.migration_log.id',
     'is not a generated identity',
-    'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY'
+    'ALTER TABLE public.migration_log ALTER COLUMN id DROP DEFAULT; '
+        -- PostgreSQL 12 takes no second sequence for a column
+        || coalesce('DROP SEQUENCE ' || pg_get_serial_sequence(attrelid::regclass::text, attname) || '; ', '')
+        || 'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY; '
+        'and then what this says of its sequence'
 FROM pg_attribute
 WHERE attrelid = to_regclass('public.migration_log') AND attname = 'id' AND attidentity = '';
+
+-- name: log_numbers_go_on
+-- level: error
+-- stage: preflight, rollback, verify
+-- each: log with a sequence
+SELECT
+    'public.migration_log.id' AS object,
+    format('has got as far as %s, and its sequence would give %s to the next entry', log.number, sequence.number)
+        AS problem,
+    format('SELECT setval(%L, %s)', :'log_sequence', log.number) AS action
+FROM (SELECT max(id) FROM public.migration_log) AS log (number)
+CROSS JOIN (SELECT last_value + is_called::int FROM :log_sequence) AS sequence (number)
+WHERE sequence.number <= log.number;
 
 -- name: default_organization_is_there
 -- level: error
@@ -307,6 +324,32 @@ WHERE c.oid IN (
     to_regclass('public.organizations'), to_regclass('public.user_organizations'),
     to_regclass('public.migration_log'), to_regclass('public.migration_log_id_seq'))
     AND (acl.grantee = 0 OR pg_get_userbyid(acl.grantee) IN ('anon', 'authenticated'));
+
+-- name: log_is_written_by_who_owns_the_tables
+-- level: error
+-- stage: preflight, rollback, verify
+-- each: log that is gone by
+SELECT
+    'public.migration_log' AS object,
+    format('%s may write to it, and with that says what a rollback undoes: by a grant, or by a trigger of its own',
+        CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(writer.oid) END) AS problem,
+    CASE WHEN writer.oid = log.relowner
+        THEN format('ALTER TABLE public.migration_log OWNER TO %I', pg_get_userbyid(users.relowner))
+        ELSE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON public.migration_log FROM %s',
+            CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(writer.oid)) END) END AS action
+FROM pg_class AS log
+JOIN pg_class AS users ON users.oid = to_regclass('public.users')
+CROSS JOIN LATERAL (
+    SELECT log.relowner
+    UNION
+    SELECT acl.grantee
+    FROM (
+        SELECT log.relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = log.oid
+    ) AS granted, aclexplode(granted.acl) AS acl
+    WHERE acl.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
+) AS writer (oid)
+WHERE log.oid = to_regclass('public.migration_log')
+    AND (writer.oid = 0 OR NOT pg_has_role(writer.oid, users.relowner, 'MEMBER'));
 
 -- name: new_tables_have_row_security
 -- level: error

@@ -1009,12 +1009,19 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "the memberships are not counted",
             r"test_rollback_counts: Right contains 2 more items:\n +\{\('acme', 'user_organizations'\): 2",
-            Change(PLAN, '    if "create_user_organizations" in found.standing:\n', "    if False:\n"),
+            Change(ROLLBACK, "-- loses: SELECT organization_id FROM public.user_organizations\n", ""),
         ),
         (
             "other clients' rows go without a word",
             "several: 'belong to organizations other than' in 'not confirmed",
             Change(RUNNER, "    if others and not options.force:\n", "    if False:\n"),
+        ),
+        (
+            "a client who comes after the last look goes",
+            "test_what_comes: the late row is gone: exit code 0",
+            Change(
+                ROLLBACK, "WHERE client NOT BETWEEN :'default_organization' AND :'default_organization'", "WHERE FALSE"
+            ),
         ),
     ],
     "model-agrees": [
@@ -1040,7 +1047,12 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "nobody is asked",
             "test_nothing_is_changed: exit code 0 without a terminal: .*?Phase 1 is done",
-            Change(RUNNER, "if not options.force and not _confirmed(options, console):", "if False:"),
+            Change(RUNNER, "if not _confirmed(options, console):", "if False:"),
+        ),
+        (
+            "a yes to something else is taken",
+            "test_yes_to_a_plan: exit code 0",
+            Change(RUNNER, "if _shown(plan, lost) != shown:", "if False:"),
         ),
         (
             "a terminal that goes away is a yes",

@@ -196,6 +196,18 @@ def migrated_again(database: Database) -> None:
     assert run("--dsn", database.owner_dsn, "--force").status == DONE
 
 
+def stopped(statement: str, *arguments: str) -> Callable[[Database], None]:
+    """A database in which an online run was stopped by a transaction with this statement."""
+
+    def stop(database: Database) -> None:
+        with database.connect(autocommit=False) as application:
+            application.execute(statement.encode())
+            limits = ("--give-up-after", "100ms", "--concurrently-timeout", "100ms")
+            assert run("--dsn", database.owner_dsn, "--force", "--online", *limits, *arguments).status == STOPPED
+
+    return stop
+
+
 #: Organizations that belong to another one.
 PARENTS = "ALTER TABLE public.organizations ADD COLUMN parent_id uuid REFERENCES public.organizations (id)"
 
@@ -240,6 +252,30 @@ CASES: tuple[Case, ...] = (
         object="public.email_logs",
         problem="is not a table",
         mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "table",
+        near_miss=stopped("LOCK TABLE public.email_logs IN ACCESS SHARE MODE"),
+        near_miss_options=("--skip-table", "email_logs"),
+        violation="",
+        options=("--skip-table", "uploads"),
+        object="public.uploads",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--skip-table", "email_logs"),
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "index",
+        near_miss=stopped("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"),
+        near_miss_options=("--skip-index", "idx_uploads_client_user_id"),
+        violation="",
+        options=("--skip-index", "idx_users_client_created_at"),
+        object="public.idx_users_client_created_at",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--online",),
     ),
     Case(
         "partitions_can_be_migrated",
@@ -352,6 +388,26 @@ CASES: tuple[Case, ...] = (
         stages=("preflight",),
         by_hand="ALTER TABLE public.organizations OWNER TO app_owner;"
         "ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "role_owns_the_functions",
+        "finished by another role",
+        near_miss="GRANT {role} TO app_owner; ALTER FUNCTION public.validate_client_access(uuid, uuid) OWNER TO {role}",
+        violation="ALTER FUNCTION public.get_user_organization_id(uuid) OWNER TO {superuser}",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) OWNER TO app_owner",
+    ),
+    Case(
+        "role_owns_the_functions",
+        "extension of another role",
+        violation="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'create_pgcrypto', 'completed')",
+        object="extension pgcrypto",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"connect as \S+",
+        by_hand="DELETE FROM public.migration_log WHERE operation = 'create_pgcrypto'",
+        pg="< 13",  # where it is there
     ),
     Case(
         "role_may_create",
@@ -1003,6 +1059,27 @@ CASES: tuple[Case, ...] = (
         problem="has the name of the sequence of the log to come",
         mended_by="ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq",
     ),
+    *(
+        Case(
+            "log_is_written_by_who_owns_the_tables",
+            f"{title}, {stage}",
+            near_miss=f"{log} GRANT SELECT, REFERENCES ON public.migration_log TO {{role}};"
+            "GRANT ALL ON public.migration_log TO {superuser}",
+            violation=violation,
+            object="public.migration_log",
+            problem=r"^\S+_role may write to it",
+            mended_by=mended_by,
+            user=user,
+            user_by_hand=user,
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", "SET ROLE app_owner;"))
+        for title, violation, mended_by, user in (
+            ("a grant", "GRANT INSERT (operation) ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("triggers", "GRANT TRIGGER ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("its owner", "ALTER TABLE public.migration_log OWNER TO {role}", "ALTER TABLE .* TO app_owner", None),
+        )
+    ),
     Case(
         "organizations_can_be_adopted",
         "name",
@@ -1010,8 +1087,7 @@ CASES: tuple[Case, ...] = (
         violation="UPDATE public.organizations SET name = 'Default Organization'",
         object="public.organizations",
         problem="the name Default Organization belongs to the organization acme",
-        mended_by="give the one that is to be the default the slug default-org",
-        by_hand="UPDATE public.organizations SET slug = 'default-org'",
+        mended_by="UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'acme'",
     ),
     Case(
         "organizations_can_be_adopted",
@@ -1569,10 +1645,28 @@ CASES: tuple[Case, ...] = (
         "log_takes_known_states_only",
         "any number",
         near_miss=LOG,
-        violation="ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY",
+        # as bigserial makes it
+        violation="SET ROLE app_owner; ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY;"
+        "CREATE SEQUENCE public.numbers OWNED BY public.migration_log.id;"
+        "ALTER TABLE public.migration_log ALTER COLUMN id SET DEFAULT nextval('public.numbers')",
         object="public.migration_log.id",
         problem="is not a generated identity",
-        mended_by="ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+        mended_by="ALTER TABLE .* DROP DEFAULT; DROP SEQUENCE .*; ALTER TABLE .* ALWAYS AS IDENTITY",
+    ),
+    *(
+        Case(
+            "log_numbers_go_on",
+            f"restored without its sequence, {stage}",
+            near_miss=f"{log} INSERT INTO public.migration_log (phase, operation, status)"
+            " VALUES ('phase_0', 'migrate', 'completed');"
+            "ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1000",
+            violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+            object="public.migration_log.id",
+            problem=r"has got as far as \d+, and its sequence would give 1 to the next entry",
+            mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", ""))
     ),
     Case(
         "new_tables_are_closed",
@@ -1716,6 +1810,59 @@ CASES += (
         "view (public.)?mine",
         r"function (public.)?get_user_organization_id\(uuid\)",
         "DROP VIEW public.mine",
+    ),
+    Case(
+        "nothing_depends_on_what_is_dropped",
+        "another key of a partition",
+        near_miss="ALTER TABLE public.sellout_entries2_2025"
+        " RENAME CONSTRAINT sellout_entries2_2025_client_id_fkey TO its",
+        # the one that is ours comes last, in the catalog and by its name
+        violation="ALTER TABLE public.sellout_entries2_2025 ADD CONSTRAINT another FOREIGN KEY (client_id)"
+        " REFERENCES public.organizations (id);"
+        "ALTER TABLE public.sellout_entries2_2025 RENAME CONSTRAINT its TO ours",
+        object="constraint another on table (public.)?sellout_entries2_2025",
+        problem="was built on",
+        mended_by="drop it, or change it",
+        by_hand="ALTER TABLE public.sellout_entries2_2025 DROP CONSTRAINT another",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition that was detached and moved away",
+        near_miss="CREATE SCHEMA archive; GRANT USAGE, CREATE ON SCHEMA archive TO app_owner;"
+        "CREATE TABLE public.history (client_id uuid)",
+        violation="ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025;"
+        "ALTER TABLE public.sellout_entries2_2025 SET SCHEMA archive",
+        object="archive.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE archive.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition whose default a later phase has dropped",
+        violation="ALTER TABLE public.sellout_entries2 ALTER client_id DROP DEFAULT;"
+        "ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025",
+        object="public.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE public.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "table of another name",
+        near_miss=migrated_after(
+            ORGANIZATIONS + "INSERT INTO public.organizations (id, name, slug)"
+            " VALUES ('22222222-2222-4222-8222-222222222222', 'Ours', 'default-org');"
+            "REVOKE ALL ON public.organizations FROM anon, authenticated;"
+            "CREATE TABLE public.bills (client_id uuid DEFAULT '22222222-2222-4222-8222-222222222222')"
+        ),
+        violation="ALTER TABLE public.email_logs RENAME TO mails",
+        object="public.mails",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="(DROP POLICY phase_1_client_pinned[_a-z]* ON public.mails; ){3}"
+        "ALTER TABLE public.mails DROP COLUMN client_id",
+        variant="deployed",
     ),
     Case(
         "nothing_refers_to_the_default_organization",

@@ -149,7 +149,7 @@ def test_dry_run_is_to_the_byte_what_runs(
     Otherwise what was reviewed is not what runs in production.
     """
     ready(database, direction, mode)
-    script = run("--dsn", database.owner_dsn, "--dry-run", *direction, *mode).out
+    script = run("--dsn", database.owner_dsn, "--dry-run", "--force", *direction, *mode).out
     other = templates.clone(database.variant)
     try:
         ready(other, direction, mode)
@@ -312,6 +312,38 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
         first.kill()
         first.wait()
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("rerun-does-nothing", "rollback-restores-schema")
+def test_entries_that_are_not_ours_are_read_past(templates: Templates) -> None:
+    """What others have noted under the same phase, in whatever form, keeps no command from its own entries.
+
+    A note by hand that a backup was taken is what the rollback stumbles over.
+    """
+    database = templates.clone("founding")
+    before = objects(database, LOG)
+    columns = "id int, phase text, operation text, status text, details json"
+    database.execute(f"SET ROLE app_owner; CREATE TABLE {LOG} ({columns})")
+    refused = run("--dsn", database.owner_dsn, "--force", "--json")
+    assert refused.status == 3
+    assert "public.migration_log.details" in {each["object"] for each in refused.findings}
+    database.execute(f"DROP TABLE {LOG}")
+    assert run("--dsn", database.owner_dsn, "--force").status == 0
+    notes = (
+        f"INSERT INTO {LOG} (phase, operation, status, details)"
+        " SELECT 'phase_1', operation, 'completed', details::jsonb"
+        " FROM unnest(ARRAY['backup taken', 'migrate', 'pin_client(users)']) AS operation,"
+        """ unnest(ARRAY['"ok"', 'null', '5', '[1]', '{"undoes": 1}']) AS details"""
+        " WHERE operation = 'backup taken' OR details NOT LIKE '{%'"
+    )
+    database.execute(notes)
+    for arguments in (["--verify"], ["--status"], [], ["--rollback", "--dry-run"], ["--rollback"]):
+        done = run("--dsn", database.owner_dsn, "--force", *arguments)
+        assert done.status == 0, done.err
+    assert difference(before, objects(database, LOG)) == []
+    database.execute(notes)
+    assert "has not begun" in run("--dsn", database.owner_dsn, "--status").out
+    database.drop()
 
 
 class Holder:

@@ -133,6 +133,24 @@ CASES: tuple[Case, ...] = (
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
     ),
     Case(
+        "log_numbers_go_on",
+        "restored without its sequence",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_2', 'x', 'completed')",
+        violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+        object="public.migration_log.id",
+        problem="its sequence would give 1 to the next entry",
+        mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+    ),
+    Case(
+        "log_is_written_by_who_owns_the_tables",
+        "everybody",
+        near_miss="GRANT SELECT ON public.migration_log TO {role}",
+        violation="GRANT UPDATE ON public.migration_log TO PUBLIC",
+        object="public.migration_log",
+        problem="^PUBLIC may write to it",
+        mended_by="REVOKE .* FROM PUBLIC",
+    ),
+    Case(
         "default_organization_is_there",
         "other slug",
         near_miss="UPDATE public.organizations SET name = 'Ours'",
@@ -896,6 +914,7 @@ def test_second_run_remembers_columns_and_roles_and_does_what_was_left_out(templ
         assert _told("--dsn", owner, "--verify") == (DONE, remembered)
         assert "Nothing to do" in run("--dsn", owner, "--force").out
         # Taken back, nothing is remembered.
+        assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
         assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
         assert _told("--dsn", owner, "--status")[1] == ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import json
 import os
 import pty
@@ -345,6 +346,30 @@ def test_person_at_a_terminal_is_asked(templates: Templates) -> None:
     code, said = _at_a_terminal(database.owner_dsn, ["PERMANENTLY DELETE"], "--rollback")
     assert (code, there()) == (0, False), said
     assert "loses for good" in said
+    database.drop()
+
+
+@pytest.mark.claim("asks-before-changing")
+def test_yes_to_a_plan_that_is_another_by_now_is_not_taken(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the steps to do have changed while somebody read the question, nothing is touched, with exit code 3.
+
+    The yes was said to something else; the question may have stood there all night.
+    """
+    database = templates.clone("founding")
+
+    def answer() -> str:
+        database.execute("SET ROLE app_owner; ALTER TABLE public.email_logs ADD COLUMN IF NOT EXISTS client_id uuid")
+        return "y"
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    ended = run("--dsn", database.owner_dsn)
+    assert ended.status == problems.REFUSED, f"exit code {ended.status}: {ended.err}"
+    assert "has changed while it was asked" in ended.err
+    assert database.query("SELECT to_regclass('public.migration_log') IS NULL") == [(True,)]
     database.drop()
 
 

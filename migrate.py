@@ -20,8 +20,8 @@ from phase_1.console import Console
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
 from phase_1.options import Options, parse
-from phase_1.plan import Plan, Scripts
-from phase_1.problems import DONE, FAILED, REFUSED, USAGE, VIOLATIONS, Problem, UsageProblem
+from phase_1.plan import Loss, Plan, Scripts
+from phase_1.problems import DONE, FAILED, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
@@ -56,6 +56,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         text = " ".join(str(error).split())
         console.complain(f"failed while looking at the database: {text}. Nothing was touched.")
         return console.finish(FAILED)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        console.complain(f"failed, as nobody has foreseen: {text}. What to do: migrate.py --status says what was done.")
+        only_looked = options.dry_run or options.action in ("verify", "status")
+        return console.finish(FAILED if only_looked else STOPPED)
 
 
 def _act(dsn: str, options: Options, console: Console) -> int:
@@ -101,7 +106,7 @@ def _stages(sessions: Sessions, options: Options, console: Console, certificate:
             console.script(plan.script())
         return DONE
     console.plan(plan)
-    others = _rows_of_others(lost)
+    others = sum(each.rows for each in lost if each.others)
     if options.action == "rollback":
         console.lost(lost)
     else:
@@ -115,9 +120,17 @@ def _stages(sessions: Sessions, options: Options, console: Console, certificate:
             "that. Nothing was touched."
         )
         return REFUSED
-    if not options.force and not _confirmed(options, console):
-        console.complain("not confirmed: nothing was touched.")
-        return REFUSED
+    if not options.force:
+        if not _confirmed(options, console):
+            console.complain("not confirmed: nothing was touched.")
+            return REFUSED
+        shown = _shown(plan, lost)
+        _, _, plan, lost = _look(sessions, options, certificate)
+        if _shown(plan, lost) != shown:
+            console.complain(
+                "refused: what was shown has changed while it was asked. Nothing was touched. What to do: run it again."
+            )
+            return REFUSED
     run(plan, sessions, options, console)
     if options.action == "rollback":
         console.say("Phase 1 is taken back; the database is as it was before it.", "bold green")
@@ -127,7 +140,7 @@ def _stages(sessions: Sessions, options: Options, console: Console, certificate:
 
 def _look(
     sessions: Sessions, options: Options, certificate: Optional[Certificate] = None
-) -> Tuple[Found, List[Finding], Plan, List[Tuple[str, str, int]]]:
+) -> Tuple[Found, List[Finding], Plan, List[Loss]]:
     """What is there, what speaks against the run, what is missing, and what a rollback would lose."""
     findings = pooler(sessions.work, sessions.control)
     control = sessions.control
@@ -142,7 +155,7 @@ def _look(
             return found, findings, Plan(options.action, found, (), 0, ()), []
         make = plans.rollback if options.action == "rollback" else plans.migration
         plan = make(control, found, Scripts())
-        lost = plans.lost(control, found) if options.action == "rollback" else []
+        lost = plans.lost(control, plan)
         return found, findings, plan, lost
     finally:
         _end(control)
@@ -220,8 +233,9 @@ def _confirmed(options: Options, console: Console) -> bool:
     return console.ask("Has a backup been taken that can be restored?") and console.ask("Run the migration now?")
 
 
-def _rows_of_others(lost: Sequence[Tuple[str, str, int]]) -> int:
-    return sum(rows for organization, _, rows in lost if organization != DEFAULT_SLUG)
+def _shown(plan: Plan, lost: Sequence[Loss]) -> Tuple[Any, ...]:
+    """What somebody has said yes to, without the numbers that each row of the old application changes."""
+    return [step.label for step in plan.steps], plan.remarks, [each for each in lost if each.others]
 
 
 def _nothing_to_do(options: Options) -> str:

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +25,9 @@ from phase_1.scripts import identifier
 
 #: What means that somebody else holds a lock; everything else is not tried again.
 GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
+
+#: What a function of the application that relies on the search_path ends with.
+_NOT_FOUND = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedObject)
 
 #: How long to look for a server that went away, to read what became of a COMMIT: a crash recovery or a
 #: failover takes seconds.
@@ -69,7 +72,7 @@ class Failed(Problem):
         log = (
             "The entry in migration_log has the details."
             if self.logged
-            else "There is no entry in migration_log: no session could be had for it."
+            else "There is no entry in migration_log: it could not be written."
         )
         return f"failed at {self.label}: {self.message.rstrip('.')}{state}. {self._consequence()} {log}"
 
@@ -114,6 +117,9 @@ class Watch:
 
     def stopping(self) -> None:
         """The run ends after the statement that is under way."""
+
+    def clearing(self) -> None:
+        """What an interrupted build has left is dropped, which may take as long as the build would have waited."""
 
     def disconnected(self, seconds: float) -> None:
         """The server went away; it is waited for, for so long, to read what became of the statement."""
@@ -230,7 +236,7 @@ def blockers(connection: psycopg.Connection[Any], pid: int) -> List[Blocker]:
     found = []
     for table, deadlock_timeout, me, blocker, application, user, kind, state, age, query in connection.execute(
         "SELECT coalesce((SELECT relation::regclass::text FROM pg_catalog.pg_locks"
-        "     WHERE pid = %(pid)s AND NOT granted AND relation IS NOT NULL LIMIT 1), '…'),"
+        "     WHERE pid = %(pid)s AND NOT granted AND relation IS NOT NULL LIMIT 1), '...'),"
         " (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'),"
         " current_user, pid, application_name, usename, backend_type, state,"
         " round(extract(EPOCH FROM clock_timestamp() - xact_start))::int,"
@@ -352,6 +358,12 @@ class _Run:
         self._numbers = {step.label: number for number, step in enumerate(plan.steps, start=1)}
         self._announced = ""
         self._started = False
+        #: Whether the database is on the way: by this run, or by one before it that was stopped.
+        self._on_the_way = (
+            plan.found.unfinished == "rollback"
+            if plan.operation == "rollback"
+            else bool(plan.found.standing.keys() - {"create_migration_log"})
+        )
 
     def go(self) -> None:
         # Only builds of indexes that follow each other can be done side by side.
@@ -380,11 +392,13 @@ class _Run:
         if transaction.concurrent:
             for step in transaction.steps:
                 self._log_concurrent(step)
+            self._on_the_way = True  # PostgreSQL commits it piece by piece
         attempt = _Attempt(session.info.backend_pid)
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
             raise self._failed(self._failure(session, error, attempt, transaction)) from error
+        self._on_the_way = True
 
     def _side_by_side(self, transactions: Sequence[Transaction]) -> None:
         """Builds the indexes of different tables over several sessions; notes them over the first one."""
@@ -416,14 +430,14 @@ class _Run:
         lock = threading.Lock()
         try:
             with ThreadPoolExecutor(len(sessions)) as pool:
-                futures: List[Future[None]] = [pool.submit(build_all, queue) for queue in largest_first]
-                try:
-                    for future in futures:
-                        while not future.done():
-                            time.sleep(LOOK_SECONDS / 2)  # Ctrl-C gets through between two looks
-                except KeyboardInterrupt:
-                    for session in sessions:
-                        session.cancel_safe(timeout=5)
+                pending = {pool.submit(build_all, queue) for queue in largest_first}
+                while pending:
+                    try:
+                        pending = wait(pending, LOOK_SECONDS / 2).not_done  # Ctrl-C gets through between two looks
+                    except KeyboardInterrupt:
+                        # A build, or what clears up behind one.
+                        for session in sessions:
+                            session.cancel_safe(timeout=5)
             if failures:
                 raise failures[0]
         finally:
@@ -448,7 +462,8 @@ class _Run:
     # A transaction
 
     def _with_retries(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
-        deadline = time.monotonic() + self._options.give_up_after / 1000
+        began = time.monotonic()
+        deadline = began + self._options.give_up_after / 1000
         tries = 0
         while True:
             tries += 1
@@ -462,14 +477,14 @@ class _Run:
                     conflict = error
                 else:
                     return
-            pause = min(LONGEST_PAUSE, self._options.lock_timeout / 1000 * 2 ** (tries - 1))
+            pause = min(LONGEST_PAUSE, self._plan.found.options.lock_timeout / 1000 * 2 ** (tries - 1))
             pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that two who give way do not meet again
             where = attempt.label or "locking the tables"
             if self._interrupt.asked or time.monotonic() + pause > deadline:
                 who = "; ".join(each.words for each in observer.seen) or "it was gone before it could be seen"
                 advice = sorted({each.advice for each in observer.seen if each.advice})
                 conflict.__dict__["given_up"] = (
-                    f"no lock within {self._options.give_up_after / 1000:g} s, {tries} tries ({where}). "
+                    f"no lock in {time.monotonic() - began:.1f} s, {tries} tr{'y' if tries == 1 else 'ies'} ({where}). "
                     f"In the way: {'. '.join([who, *advice])}"
                 )
                 raise conflict
@@ -495,9 +510,11 @@ class _Run:
         with suppress(psycopg.Error):
             if session.info.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN):
                 session.execute("ROLLBACK")
-            if transaction.concurrent:
+            try:
                 if transaction.mend is not None and not value(session, transaction.mend.done):
+                    self._watch.clearing()
                     session.execute(transaction.mend.statement)
+            finally:
                 for statement in transaction.closing:
                     session.execute(statement.sql)
 
@@ -513,7 +530,13 @@ class _Run:
     # The log
 
     def _log_start(self) -> None:
-        details = {"mode": self._options.mode, "steps": len(self._plan.steps), "user": self._plan.found.user}
+        found = self._plan.found
+        details = {
+            "mode": self._options.mode,
+            "steps": len(self._plan.steps),
+            "user": found.user,
+            "default_organization": found.default_organization,
+        }
         self._sessions.log(self._plan.operation, "started", details)
         if self._plan.operation == "migrate":
             for name in sorted(self._options.skipped_tables | self._options.skipped_indexes):
@@ -531,7 +554,7 @@ class _Run:
 
     def _failed(self, failed: Failed) -> Failed:
         """The failure with its entries in the log: one for the step, one for the run."""
-        failed.online = self._options.online and self._started
+        failed.online = self._options.online and self._on_the_way
         if not self._started or failed.verdict == UNKNOWN:
             # There is no log yet, or no server to write it to.
             failed.logged = False
@@ -570,6 +593,11 @@ def _in_words(error: psycopg.Error) -> str:
         parts.append(diagnostic.message_detail)
     if diagnostic.message_hint:
         parts.append(f"Hint: {diagnostic.message_hint}")
+    if diagnostic.context and isinstance(error, _NOT_FOUND):
+        parts.append(
+            f"(in {diagnostic.context.splitlines()[-1]}, which is run with an empty search_path: name the schema in "
+            "it, or ALTER FUNCTION ... SET search_path)"
+        )
     return " ".join(parts)
 
 

@@ -6,11 +6,11 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import quote
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, pq
 
 from phase_1.problems import ConnectionProblem, Refused
 
@@ -22,6 +22,18 @@ OLDEST_MAJOR = 12
 # What stands before the parameters of a URL without a user: hosts, ports, a database.
 _HOST = r"(\[[^]]*\]|[^:/,]*)(:\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/.*)?")
+
+# What the runner's own SQL and the driver depend on, whatever the role or the database has set: the version that it
+# came with, and what it is set to. Of another search_path anybody who may create in it could have operators.
+_SETTINGS: Tuple[Tuple[int, str, str], ...] = (
+    (12, "search_path", "''"),
+    (12, "quote_all_identifiers", "off"),
+    (12, "standard_conforming_strings", "on"),
+    (12, "datestyle", "'ISO'"),
+    # A build of an index takes as long as it takes, and the other sessions wait for it.
+    (14, "idle_session_timeout", "0"),
+    (17, "transaction_timeout", "0"),
+)
 
 #: The passwords that a session was had with, wherever libpq took them from (.pgpass, a service file).
 _USED: Set[str] = set()
@@ -137,6 +149,8 @@ def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
         "tcp_user_timeout": 30000,
         **{key: value for key, value in conninfo.conninfo_to_dict(dsn).items() if value is not None},
         "application_name": APPLICATION_NAME,
+        # In SQL_ASCII the driver takes texts for bytes, and what is not in LATIN1 cannot be said in it.
+        "client_encoding": "UTF8",
         **keywords,
     }
     try:
@@ -152,13 +166,28 @@ def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
             f"refused: the server is PostgreSQL {version}; Phase 1 needs {OLDEST_MAJOR} or later. Nothing was touched. "
             "What to do: upgrade the server first."
         )
+    try:
+        # Not as parameters of the connection, which a pooler may refuse; in one message, search_path first.
+        connection.execute("; ".join(f"SET {name} = {value}" for name, value in _settings(connection)))
+    except psycopg.Error as error:
+        connection.close()
+        raise ConnectionProblem(_explain(error, dsn)) from None
     return connection
 
 
-def value(connection: psycopg.Connection[Any], query: str, parameters: Optional[Sequence[Any]] = None) -> Any:
+def value(
+    connection: psycopg.Connection[Any],
+    query: str,
+    parameters: Optional[Union[Sequence[Any], Mapping[str, Any]]] = None,
+) -> Any:
     """The value that a query returns, of its only column; None where it returns no row."""
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None
+
+
+def _settings(connection: psycopg.Connection[Any]) -> List[Tuple[str, str]]:
+    version = connection.info.server_version // 10000
+    return [(name, setting) for since, name, setting in _SETTINGS if version >= since]
 
 
 def _explain(error: psycopg.Error, dsn: str) -> str:
@@ -179,7 +208,11 @@ def _explain(error: psycopg.Error, dsn: str) -> str:
     return f"no connection to {describe(dsn)}: {text.rstrip('.')}. What to do: {advice}."
 
 
-def close(connection: psycopg.Connection[Any]) -> None:
-    """Closes a session that may be broken already."""
-    with suppress(psycopg.Error):
-        connection.close()
+def close(connection: Optional[psycopg.Connection[Any]]) -> None:
+    """Closes a session that may be broken already, with its settings put back: a pooler may keep it for others."""
+    if connection is not None:
+        with suppress(psycopg.Error):
+            if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+                connection.execute("; ".join(f"RESET {name}" for name, _ in _settings(connection)))
+        with suppress(psycopg.Error):
+            connection.close()

@@ -14,7 +14,7 @@ from rich.text import Text
 from phase_1.apply import Watch
 from phase_1.connection import hidden
 from phase_1.found import Found
-from phase_1.plan import SECONDS_THAT_HURT, Plan, Step
+from phase_1.plan import SECONDS_THAT_HURT, Loss, Plan, Step
 from phase_1.problems import NoTerminal
 from phase_1.verify import ERROR, NOTICE, WARNING, Finding, Measured, Report
 
@@ -174,11 +174,14 @@ class Console(Watch):
                 "yellow",
             )
 
-    def lost(self, lost: Sequence[Tuple[str, str, int]]) -> None:
+    def lost(self, lost: Sequence[Loss]) -> None:
         """What a rollback loses."""
-        self.result["lost"] = [{"organization": o, "table": t, "rows": rows} for o, t, rows in lost]
+        self.result["lost"] = [
+            {"organization": each.organization, "table": each.table, "rows": each.rows} for each in lost
+        ]
         self.say("The rollback loses for good which client these rows belong to:", "bold")
-        self.table("", ("organization", "table", "rows"), [(o, t, f"{rows:,}") for o, t, rows in lost])
+        rows = [(each.organization, each.table, f"{each.rows:,}") for each in lost]
+        self.table("", ("organization", "table", "rows"), rows)
 
     def report(self, report: Report) -> None:
         """What the checks found, and the baseline."""
@@ -267,6 +270,14 @@ class Console(Watch):
     def stopping(self) -> None:
         """Ctrl-C was heard."""
         self.say("Stopping after the statement that is under way; Ctrl-C again cancels it.", "yellow")
+
+    def clearing(self) -> None:
+        """What is left of a build goes."""
+        self.say(
+            "Dropping what is left of the index, which waits for older transactions as well; Ctrl-C leaves it to the "
+            "next run, or to the rollback.",
+            "yellow",
+        )
 
     def disconnected(self, seconds: float) -> None:
         """The server went away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from zlib import crc32
 
 import psycopg
@@ -39,11 +39,15 @@ ADVISORY_LOCK = 0x5068_0001
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's)."""
+    """A partition of a tenant table; ``indexes`` are those that belong to one of the table: (its, the table's).
+
+    What was made for it may have the name that the partition had then.
+    """
 
     name: str
     row_security: bool
     indexes: Tuple[Tuple[str, str], ...]
+    foreign_key: str
 
     def index(self, of_table: Index) -> str:
         """What the partition's part of an index is called: as it is there, or as it is to be."""
@@ -68,10 +72,9 @@ class FoundTable:
     looked_for: str
     client_id: bool  # of type uuid; any other is refused in preflight
     client_id_nullable: bool
-    client_id_default: Optional[str]
     key: Optional[str]
     columns: FrozenSet[str]
-    text_columns: FrozenSet[str]
+    wide_columns: FrozenSet[str]  # of no fixed width
     partitioned: bool
     partitions: Tuple[Partition, ...]
 
@@ -111,14 +114,17 @@ class Found:
     function_grantees: Tuple[str, ...]
     uuid_function: str
     connection_check: bool
-    phase_2: Tuple[str, ...]  # "uploads INSERT": a policy that is not ours asks there for client_id
+    isolated: Tuple[str, ...]  # "uploads INSERT anon": other policies keep the role to its client there
     standing: Dict[str, Dict[str, Any]]
     unfinished: str
+    #: What this run leaves out and one that was stopped has begun with.
+    half_done: Tuple[str, ...]
     #: What this run leaves out and an earlier one has migrated.
     migrated_before: Tuple[FoundTable, ...]
     #: The options that were not given and are those of the last migration, as they would be written.
     remembered: Tuple[str, ...]
     references: Tuple[Reference, ...]  # looked up for a rollback only
+    log_sequence: Optional[str]  # what numbers the entries of the log, where the role may see it
     log: bool  # whether it can be read; looked up for --purge-log only
 
     @property
@@ -160,6 +166,11 @@ class Found:
             name, _, order = column.partition(" ")
             yield (time if name == TIME else name), order
 
+    def _shape(self, index: Index) -> Tuple[str, str]:
+        """The columns of an index and the literals of its predicate, in a list of rows."""
+        columns = [" ".join(filter(None, column)) for column in self._columns(index)]
+        return array(columns), array(sorted(_literals(index)))
+
     def values(self, **more: Value) -> Dict[str, Value]:
         """The placeholders of the files in ``sql/``, with those of one table or index in ``more``."""
         return {**self._values, **more}
@@ -175,6 +186,7 @@ class Found:
         return {
             "lock_timeout": f"{self.options.lock_timeout}ms",
             "no_transaction_timeout": "0" if self.version >= 170000 else None,
+            "default_transaction_timeout": "DEFAULT" if self.version >= 170000 else None,
             "connection_check": "'1s'" if self.connection_check else None,
             "default_connection_check": "DEFAULT" if self.connection_check else None,
             "concurrently_timeout": f"{self.options.concurrently_timeout}ms",
@@ -191,15 +203,15 @@ class Found:
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
+            "log_sequence": self.log_sequence,
             "organizations": "public.organizations" if self.organizations else "(SELECT NULL::uuid AS id WHERE FALSE)",
             "denied_roles": denied,
             "denied_roles_text": denied,
-            "api_roles": denied if roles else None,
             "revoked_roles": ", ".join(revoked),
             "function_revoked_roles": ", ".join(functions),
             "service_role": SERVICE_ROLE if self.service_role else None,
             "execute_roles": ", ".join(map(identifier, (*service, *self.options.grantees))) or None,
-            "phase_2": array(list(self.phase_2)),
+            "isolated": array(list(self.isolated)),
             "table_names": array([table.name for table in self.checked]),
             "children": array([" ".join(child) for child in self._children(self.checked)]),
             "children_wanted": rows([tuple(map(text, child)) for child in children], TEXT, TEXT, TEXT),
@@ -218,22 +230,19 @@ class Found:
                 *(TEXT, TEXT, TEXT),
             ),
             "partition_indexes": rows(
-                [(text(str(part["index"])),) for part in self.targets("index of a partition")], TEXT
+                [
+                    (text(part.index(i)), text(part.name), text(i.name), *self._shape(i))
+                    for i in self.indexes
+                    for part in self.table_of(i).partitions
+                ],
+                *(TEXT, TEXT, TEXT, TEXTS, TEXTS),
             ),
             "indexes_wanted": rows(
-                [
-                    (
-                        text(i.name),
-                        text(i.table),
-                        array([" ".join(filter(None, column)) for column in self._columns(i)]),
-                        array(sorted(_literals(i))),
-                    )
-                    for i in self.indexes
-                ],
-                *(TEXT, TEXT, TEXTS, TEXTS),
+                [(text(i.name), text(i.table), *self._shape(i)) for i in self.indexes], TEXT, TEXT, TEXTS, TEXTS
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], TEXT, TEXT),
             "standing": array(sorted(self.standing)),
+            "half_done": array(self.half_done),
             "grantees": array(list(self.options.grantees)),
         }
 
@@ -263,16 +272,22 @@ class Found:
     def targets(self, each: str) -> Iterator[Dict[str, Value]]:
         """The placeholders of each thing that a section is run for; ``each`` is its header."""
         others = {
-            "indexed text": self._each_indexed_text,
+            "indexed column of any width": self._each_wide_column,
             "child with client_id": self._each_child,
             "foreign key to the default organization": self._each_reference,
         }
-        if each in ("database", "log", "run"):
-            yield {}
-        elif each == "organizations":
-            yield from [{}] if self.organizations else []
-        elif each == "log that is dropped":
-            yield from [{}] if self.options.purge_log else []
+        once = {
+            "database": True,
+            "log": True,
+            "run": True,
+            "organizations": self.organizations,
+            # A log that says nothing of Phase 1 leads no rollback astray.
+            "log that is gone by": bool(self.standing) or self.options.action != "rollback",
+            "log with a sequence": self.log_sequence is not None,
+            "log that is dropped": self.options.purge_log,
+        }
+        if each in once:
+            yield from [{}] if once[each] else []
         elif each in _INDEXES:
             yield from (values for kind, values in self._each_index() if kind in _INDEXES[each])
         elif each in others:
@@ -286,7 +301,7 @@ class Found:
                 if each in _PARTITIONS_TOO:
                     for partition in table.partitions:
                         if each != "table with row security" or (partition.row_security and self.api_roles):
-                            yield {**self._of(table), **_part(table, partition)}
+                            yield {**self._of(table), **_part(table, partition), **self._pins(partition.name)}
 
     def below(self, values: Dict[str, Value]) -> Iterator[Dict[str, Value]]:
         """The same for each partition of the table or of the index that the placeholders name."""
@@ -303,6 +318,18 @@ class Found:
         return {
             "table": table.name,
             "foreign_key": f"{table.name}_client_id_fkey",
+            **self._pins(table.name),
+        }
+
+    def _pins(self, name: str) -> Dict[str, Value]:
+        """The policies that pin a table or a partition, and the roles of each; no roles, no policy."""
+        roles = {
+            command: ", ".join(identifier(r) for r in self.api_roles if f"{name} {command} {r}" not in self.isolated)
+            for command in PINS
+        }
+        return {
+            "pins": array([PINS[command] for command in PINS if roles[command]]),
+            **{f"{command.lower()}_roles": roles[command] or None for command in PINS},
         }
 
     def _each_index(self) -> Iterator[Tuple[str, Dict[str, Value]]]:
@@ -318,12 +345,12 @@ class Found:
             for below in self.below(values):
                 yield "partition", {**below, "whole_index": index.name}
 
-    def _each_indexed_text(self) -> Iterator[Dict[str, Value]]:
+    def _each_wide_column(self) -> Iterator[Dict[str, Value]]:
         for name, column in sorted(
             {
                 (index.table, column)
                 for index in self.indexes
-                for column in self.table_of(index).text_columns.intersection(index.key)
+                for column in self.table_of(index).wide_columns.intersection(index.key)
             }
         ):
             yield {"table": name, "column": column}
@@ -364,7 +391,7 @@ class Found:
 
     def _referring(self) -> Iterator[str]:
         """For each of them, the condition that a row refers to the default organization."""
-        default = "FROM public.organizations WHERE slug = 'default-org'"
+        default = f"FROM public.organizations WHERE id = {literal(self.default_organization)}"
         for each in self._each_reference():
             yield (
                 f"EXISTS (SELECT FROM {identifier(str(each['schema']))}.{identifier(str(each['table']))}"
@@ -382,6 +409,9 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
+            "table that is filled or emptied": table.client_id_nullable
+            if self.options.action != "rollback"
+            else self.empties_client_id(table) or f"fill_client_id({table.name})" in self.standing,
             "table whose client_id was required": self.deletes_organizations
             and self.keeps_client_id(table)
             and not self.empties_client_id(table),
@@ -395,6 +425,12 @@ _INDEXES = {
     "index of a partitioned table": ("partitioned",),
     "index of a partition": ("partition",),
 }
+#: The policies that keep writers to the default organization, by the command that each is for.
+PINS = {
+    "INSERT": "phase_1_client_pinned",
+    "UPDATE": "phase_1_client_pinned_update",
+    "DELETE": "phase_1_client_pinned_delete",
+}
 #: The steps that make an index ours.
 _BUILDS = ("create_partitioned_index", "create_index")
 #: What is done to each partition for itself; anything else PostgreSQL does to them with their table.
@@ -404,7 +440,7 @@ _PARTITIONS_TOO = ("table or partition", "ordinary table or partition", "table w
 def _part(table: FoundTable, partition: Partition) -> Dict[str, Value]:
     return {
         "table": partition.name,
-        "foreign_key": _short(f"{partition.name}_client_id_fkey"),
+        "foreign_key": partition.foreign_key,
         "tenant_table": table.name,
     }
 
@@ -460,11 +496,12 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     What was not asked for now, and was when the database was migrated, is taken from the log.
     """
     _require_readable(connection)
-    standing, unfinished = journal.read(connection)
+    logged = journal.read(connection)
+    standing = logged.standing
     roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
-    given, options = options, _remember(options, last, standing, roles)
+    given, options = options, _give_way(connection, _remember(options, last, standing, roles))
     # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
     left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
     everything = tuple(_tables(connection, options, left_out, last.get("time_columns") or {}))
@@ -504,6 +541,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
     )
+    api_roles = tuple(role for role in API_ROLES if role in roles)
     return Found(
         options=options,
         version=connection.info.server_version,
@@ -511,9 +549,11 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         user=value(connection, "SELECT current_user"),
         tables=tables,
         indexes=indexes,
-        default_organization=_default_organization(connection) if organizations else DEFAULT_ORGANIZATION,
+        default_organization=_default_organization(connection, logged.default_organization)
+        if organizations
+        else DEFAULT_ORGANIZATION,
         organizations=organizations,
-        api_roles=tuple(role for role in API_ROLES if role in roles),
+        api_roles=api_roles,
         service_role=SERVICE_ROLE in roles,
         table_grantees=tuple(_default_grantees(connection, "rS")),
         function_grantees=tuple(_default_grantees(connection, "f")),
@@ -524,13 +564,26 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             "SELECT count(*) > 0 AND version() LIKE '%linux%' FROM pg_catalog.pg_settings"
             " WHERE name = 'client_connection_check_interval'",
         ),
-        phase_2=tuple(_phase_2(connection, tables)),
+        isolated=tuple(_isolated(connection, tables, api_roles)),
         standing=standing,
-        unfinished=unfinished,
+        unfinished=logged.unfinished,
+        half_done=tuple(
+            name for name in sorted(options.skipped_tables | options.skipped_indexes) if _is_ours(logged.begun, name)
+        ),
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
+        log_sequence=value(
+            connection,
+            "SELECT s.oid::regclass::text FROM pg_catalog.pg_depend AS d"
+            " JOIN pg_catalog.pg_class AS s ON d.classid = 'pg_catalog.pg_class'::regclass AND s.oid = d.objid"
+            " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+            " WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = to_regclass('public.migration_log')"
+            " AND a.attname = 'id' AND d.deptype = 'i'"
+            # Of anything but a sequence that would be an error.
+            " AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END",
+        ),
         log=options.purge_log and journal.is_readable(connection),
-        remembered=tuple(_remembered(given, options, tables)),
+        remembered=tuple(_remembered(given, options, tables)) if standing else (),
     )
 
 
@@ -568,35 +621,50 @@ def _known_time(columns: Collection[str]) -> Optional[str]:
     return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
-def _is_ours(standing: Mapping[str, Any], name: str) -> bool:
-    """Whether the log says that a step was done on that table or index, and still stands."""
-    return any(label.endswith(f"({name})") for label in standing)
+def _is_ours(labels: Iterable[str], name: str) -> bool:
+    """Whether one of the steps that the log says were done, and still stand, was done on that table or index."""
+    return any(label.endswith(f"({name})") for label in labels)
 
 
-def _phase_2(connection: psycopg.Connection[Any], tables: Sequence[FoundTable]) -> Iterator[str]:
-    """The tables and partitions, and the commands there, for which a policy of a later phase looks at client_id.
+def _isolated(
+    connection: psycopg.Connection[Any], tables: Sequence[FoundTable], api_roles: Sequence[str]
+) -> Iterator[str]:
+    """The tables and partitions, the commands there, and the roles of the web API that other policies keep to a client.
 
-    What a policy uses the catalog knows by the column; its text may have the word in it and mean something else.
-    A policy for other roles than those of the web API keeps nobody of them from anything.
+    Where that is so of one role, another that no permissive policy lets through needs no more. What a policy uses the
+    catalog knows by the column; its text may have the word in it and mean something else.
     """
     wanted = [name for table in tables for name in (table.name, *(part.name for part in table.partitions))]
-    for (name_and_command,) in connection.execute(
-        "SELECT DISTINCT format('%%s %%s', c.relname, command.name)"
+    roles = list(api_roles) or [""]  # a server without them has others, and which ones nobody knows
+    policies: Dict[Tuple[str, str], Dict[str, List[Tuple[bool, bool]]]] = {}
+    for table, command, role, *policy in connection.execute(
+        "SELECT c.relname, command.name, api.name, p.polpermissive,"
+        " EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_policy'::regclass AND objid = p.oid"
+        "     AND refclassid = 'pg_catalog.pg_class'::regclass AND refobjid = c.oid AND refobjsubid = a.attnum)"
         " FROM pg_catalog.pg_policy AS p"
         " JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid AND c.relnamespace = to_regnamespace('public')"
         " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
-        " JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_policy'::regclass AND d.objid = p.oid"
-        " AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum"
         " JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)"
         " ON p.polcmd::text IN ('*', command.letter)"
-        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%'"
-        " AND (NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)) OR 0 = ANY (p.polroles)"
-        "     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS api, unnest(p.polroles) AS r (oid)"
-        "                WHERE api.rolname = ANY (%s) AND pg_has_role(api.oid, r.oid, 'USAGE')))"
-        " ORDER BY 1",
-        [wanted, list(API_ROLES), list(API_ROLES)],
+        " CROSS JOIN unnest(%s::text[]) AS api (name) LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = api.name"
+        " WHERE c.relname = ANY (%s) AND p.polname NOT LIKE 'phase\\_1\\_%%' AND EXISTS ("
+        "     SELECT FROM unnest(p.polroles) AS its (oid)"
+        "     WHERE its.oid = 0 OR r.oid IS NULL OR pg_has_role(r.oid, its.oid, 'USAGE'))"
+        " ORDER BY 1, 2",
+        [roles, wanted],
     ):
-        yield name_and_command
+        policies.setdefault((table, command), {}).setdefault(role, []).append((policy[0], policy[1]))
+    for (table, command), of in policies.items():
+        kept = {role for role in of if _keeps(of[role])}
+        shut = {role for role in roles if kept and not any(permissive for permissive, _ in of.get(role, ()))}
+        yield from (f"{table} {command} {role}" for role in roles if role in kept | shut)
+
+
+def _keeps(policies: Sequence[Tuple[bool, bool]]) -> bool:
+    """Whether these policies of a role, each permissive or not and by the client or not, keep it to a client."""
+    permissive = [by_client for is_permissive, by_client in policies if is_permissive]
+    restricted = any(by_client for is_permissive, by_client in policies if not is_permissive)
+    return restricted or (bool(permissive) and all(permissive))
 
 
 def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
@@ -614,6 +682,19 @@ def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
         " ORDER BY 3, 4, 1"
     ):
         yield Reference(constraint, definition, schema, table, tuple(own), tuple(referred))
+
+
+def _give_way(connection: psycopg.Connection[Any], options: Options) -> Options:
+    """The options, with a lock timeout that is over before the application could be told of a deadlock.
+
+    Whoever has waited for deadlock_timeout looks for one, and is cancelled if it is in one.
+    """
+    if options.lock_timeout_given:
+        return options
+    deadlock_timeout = value(
+        connection, "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
+    )
+    return replace(options, lock_timeout=max(1, min(options.lock_timeout, deadlock_timeout // 2)))
 
 
 def _require_readable(connection: psycopg.Connection[Any]) -> None:
@@ -664,21 +745,26 @@ def _tables(
         for name, *rest in connection.execute(
             "SELECT wanted.name, size.rows, size.guessed, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
-            " pg_get_expr(d.adbin, d.adrelid),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
             "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
             " (SELECT k.attname FROM pg_catalog.pg_index AS i"
             "  JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]"
             "  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1),"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
-            "       WHERE attrelid = c.oid AND attnum > 0 AND atttypid IN ('text'::regtype, 'varchar'::regtype)),"
+            "       WHERE attrelid = c.oid AND attnum > 0 AND attlen = -1),"
             " c.relkind = 'p', ARRAY("
             "     SELECT jsonb_build_array(p.relname, p.relrowsecurity, ARRAY("
             "         SELECT jsonb_build_array(own.relname, whole.relname)"
             "         FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid"
             "         JOIN pg_catalog.pg_class AS own ON own.oid = h.inhrelid"
             "         JOIN pg_catalog.pg_class AS whole ON whole.oid = h.inhparent"
-            "         WHERE i.indrelid = p.oid ORDER BY own.relname))"
+            "         WHERE i.indrelid = p.oid ORDER BY own.relname), ("
+            "         SELECT k.conname FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_attribute AS own"
+            "         ON own.attrelid = k.conrelid AND k.conkey = ARRAY[own.attnum] AND own.attname = 'client_id'"
+            "         WHERE k.conrelid = p.oid AND k.contype = 'f'"
+            "         AND k.confrelid = to_regclass('public.organizations')"
+            # What is part of the table's key is ours; another one may be somebody's own.
+            "         ORDER BY k.conparentid = 0, k.conname LIMIT 1))"
             "     FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_class AS p ON p.oid = h.inhrelid"
             "     WHERE h.inhparent = c.oid ORDER BY p.relname)"
             " FROM unnest(%s::text[]) AS wanted (name)"
@@ -702,8 +788,7 @@ def _tables(
             " ) AS size (rows, guessed, bytes, index_bytes)"
             " LEFT JOIN pg_catalog.pg_attribute AS a"
             " ON a.attrelid = c.oid AND a.attname = 'client_id' AND NOT a.attisdropped"
-            " AND a.atttypid = 'uuid'::regtype"
-            " LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum",
+            " AND a.atttypid = 'uuid'::regtype",
             [[table.name for table in TABLES if table.name not in left_out]],
         )
     }
@@ -711,7 +796,7 @@ def _tables(
         if table.name not in found:
             continue
         rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
-        secured, present, nullable, default, columns, key, texts, partitioned, partitions = rest
+        secured, present, nullable, columns, key, wide, partitioned, partitions = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
@@ -726,21 +811,34 @@ def _tables(
             looked_for=" or ".join(candidates),
             client_id=present,
             client_id_nullable=nullable,
-            client_id_default=default,
-            key=key,
+            # What memberships refer to is unique, whatever the primary key.
+            key="id" if table.name == "users" else key,
             columns=frozenset(columns),
-            text_columns=frozenset(texts),
+            wide_columns=frozenset(wide),
             partitioned=partitioned,
             partitions=tuple(
-                Partition(name, own_security, tuple((own, whole) for own, whole in indexes))
-                for name, own_security, indexes in partitions
+                Partition(
+                    name,
+                    own_security,
+                    tuple((own, whole) for own, whole in indexes),
+                    foreign_key or _short(f"{name}_client_id_fkey"),
+                )
+                for name, own_security, indexes, foreign_key in partitions
             ),
         )
 
 
-def _default_organization(connection: psycopg.Connection[Any]) -> str:
-    """The id of the organization that is adopted as the default, or the one that it will get."""
-    found = value(connection, "SELECT id FROM public.organizations WHERE slug = %s", [DEFAULT_SLUG])
+def _default_organization(connection: psycopg.Connection[Any], logged: str) -> str:
+    """The id of the organization that is adopted as the default, or the one that it will get.
+
+    Once it is in the log, it is that one, whatever slug somebody has given it since.
+    """
+    found = value(
+        connection,
+        "SELECT id FROM public.organizations WHERE slug = %(slug)s OR id::text = %(logged)s"
+        " ORDER BY id::text = %(logged)s DESC LIMIT 1",
+        {"slug": DEFAULT_SLUG, "logged": logged},
+    )
     return str(found or DEFAULT_ORGANIZATION)
 
 

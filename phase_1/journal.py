@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Set
 
 import psycopg
 
 from phase_1.connection import value
-from phase_1.scripts import literal
+from phase_1.scripts import ROLLBACK, SCHEMA, literal
+from phase_1.scripts import read as sections
 
 PHASE = "phase_1"
 
@@ -17,34 +18,55 @@ PHASE = "phase_1"
 _RUNS = ("migrate", "rollback")
 
 
-def read(connection: psycopg.Connection[Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
-    """What Phase 1 did and has not undone since, and the run that was begun last, if it was not completed.
+class Logged(NamedTuple):
+    """What the log says of Phase 1; all of it is empty where nothing stands."""
 
-    The first are the details of each step, by its label; the second is "" where there is none. Both are empty
-    when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
-    counts from the moment the build started, since no transaction ties it to its entry.
+    #: The details of each step that was done and has not been undone since, by its label.
+    standing: Dict[str, Dict[str, Any]]
+    #: The run that was begun last, if it was not completed.
+    unfinished: str
+    #: The labels of the steps since the last run that was completed.
+    begun: Set[str]
+    #: The id of the default organization.
+    default_organization: str
+
+
+def read(connection: psycopg.Connection[Any]) -> Logged:
+    """What Phase 1 did and has not undone since.
+
+    Empty when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
+    counts from the moment the build started, since no transaction ties it to its entry. What others have noted under
+    the same phase, of no step or in no object, is none of it.
     """
     standing: Dict[str, Dict[str, Any]] = {}
-    unfinished = ""
+    begun: Set[str] = set()
+    unfinished = default_organization = ""
     if not is_readable(connection):
-        return standing, unfinished
+        return Logged(standing, unfinished, begun, default_organization)
     for operation, status, details in connection.execute(
         "SELECT operation, status, details FROM public.migration_log"
-        " WHERE phase = %s AND (status = 'completed' OR operation = ANY (%s)"
-        " OR status = 'started' AND details ? 'outside_transaction') ORDER BY id",
-        [PHASE, list(_RUNS)],
+        " WHERE phase = %s AND split_part(operation, '(', 1) = ANY (%s) AND jsonb_typeof(details) = 'object'"
+        " AND (status = 'completed' OR operation = ANY (%s)"
+        "     OR status = 'started' AND details ? 'outside_transaction') ORDER BY id",
+        [PHASE, [*_RUNS, *(section.name for file in (SCHEMA, ROLLBACK) for section in sections(file))], list(_RUNS)],
     ):
         if operation in _RUNS:
             unfinished = "" if status == "completed" else operation
+            default_organization = details.get("default_organization", default_organization)
+            if status == "completed":
+                begun.clear()
             if (operation, status) == ("rollback", "completed"):
                 standing.clear()
+                default_organization = ""
         elif "undoes" in details:
             if status == "completed":
                 for label in details["undoes"]:
                     standing.pop(label, None)
+                    begun.discard(label)
         elif status == "completed" or operation not in standing:
             standing[operation] = details
-    return standing, unfinished
+            begun.add(operation)
+    return Logged(standing, unfinished, begun, default_organization)
 
 
 def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
@@ -54,7 +76,8 @@ def last_migration(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
     """
     row = connection.execute(
         "SELECT operation, details FROM public.migration_log"
-        " WHERE phase = %s AND status = 'completed' AND operation = ANY (%s) ORDER BY id DESC LIMIT 1",
+        " WHERE phase = %s AND status = 'completed' AND operation = ANY (%s) AND jsonb_typeof(details) = 'object'"
+        " ORDER BY id DESC LIMIT 1",
         [PHASE, list(_RUNS)],
     ).fetchone()
     return dict(row[1]) if row and row[0] == "migrate" else {}
@@ -67,7 +90,8 @@ def is_readable(connection: psycopg.Connection[Any]) -> bool:
             connection,
             "SELECT count(*) = 5 FROM pg_catalog.pg_attribute"
             " WHERE attrelid = to_regclass('public.migration_log')"
-            " AND attname IN ('id', 'phase', 'operation', 'status', 'details')",
+            " AND (attname IN ('id', 'phase', 'operation', 'status')"
+            "     OR attname = 'details' AND atttypid = 'jsonb'::regtype)",
         )
     )
 

@@ -38,6 +38,7 @@ class Options:
     skipped_tables: FrozenSet[str]
     skipped_indexes: FrozenSet[str]
     lock_timeout: int
+    lock_timeout_given: bool
     give_up_after: int
     concurrently_timeout: int
     jobs: int
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--lock-timeout",
         type=_milliseconds,
         metavar="500ms",
-        help="how long to wait for a lock before giving way (500ms, online 200ms)",
+        help="how long to wait for a lock before giving way (500ms, online 200ms; at most half of deadlock_timeout)",
     )
     made.add_argument(
         "--give-up-after",
@@ -173,6 +174,7 @@ def parse(arguments: Sequence[str]) -> Options:
         ),
         online=given.online,
         lock_timeout=given.lock_timeout or (200 if given.online else 500),
+        lock_timeout_given=given.lock_timeout is not None,
         give_up_after=given.give_up_after,
         concurrently_timeout=given.concurrently_timeout,
         jobs=given.jobs,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import psycopg
 
 from phase_1 import journal
 from phase_1.connection import value
 from phase_1.found import Found, FoundTable, bounds
-from phase_1.scripts import Section, Value, identifier, read
-
-SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+from phase_1.scripts import ROLLBACK, SCHEMA, Section, Value, identifier, read
 
 #: What opens every transaction, whatever the role or the database has by default. In REPEATABLE READ the snapshot is
 #: taken before the locks are had: a user who signs up while LOCK TABLE waits would never be seen.
@@ -159,6 +157,14 @@ def _undone(section: Section, values: Dict[str, Value]) -> str:
     return label(section.names("undoes")[0], values)
 
 
+def _is_ours(found: Found, section: Section, values: Dict[str, Value]) -> bool:
+    """Whether what a step back undoes was done by Phase 1, if it is there."""
+    # In the log a partition has the name that it had then; its client_id came with that of its table.
+    of_partition = "tenant_table" in values and "index" not in values
+    step = f"add_client_id({values['tenant_table']})" if of_partition else _undone(section, values)
+    return step in found.standing
+
+
 def are_done(
     connection: psycopg.Connection[Any],
     found: Found,
@@ -220,11 +226,12 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
     asked = [
         (section, values)
         for section in scripts.rollback
+        if section.header("each") not in _PARTS
         for values in found.targets(section.header("each"))
         if (
             found.options.purge_log
             if section.header("each") == "log"
-            else _undone(section, values) in found.standing or _empties(found, section, values)
+            else _is_ours(found, section, values) or _empties(found, section, values)
         )
     ]
     for (section, values), is_done in zip(asked, are_done(connection, found, scripts, asked)):
@@ -238,9 +245,7 @@ def rollback(connection: psycopg.Connection[Any], found: Found, scripts: Scripts
                 "had rows before, and nothing tells the two apart"
             )
             continue
-        former = details.get("former_default")
-        extra: Dict[str, Value] = {"former_default": f"SET DEFAULT {former}" if former else "DROP DEFAULT"}
-        step = _step(connection, found, section, {**values, **extra}, section.names("undoes"))
+        step = _step(connection, found, section, values, section.names("undoes"))
         if step is not None:
             steps.append(step)
     return Plan("rollback", found, tuple(steps), 0, _transactions("rollback", found, scripts, steps), tuple(remarks))
@@ -270,12 +275,8 @@ def _step(
         ):
             return None
         batches = [{"batch": each} for each in bounds(connection, table, condition)]
-    if section.name == "fill_client_id" and table is not None:
+    if section.name in ("set_client_id_default", "fill_client_id") and table is not None:
         details["also_default"] = _also_default(connection, found, table)
-    if section.name == "set_client_id_default" and table is not None:
-        details["also_default"] = _also_default(connection, found, table)
-        before = found.standing.get(label(section.name, values)) or {}
-        details["former_default"] = before.get("former_default", table.client_id_default)
     if section.name == "create_index":
         details["columns"] = values["columns"]
     # What is undone takes what belongs to it with it.
@@ -333,6 +334,13 @@ class _Assembly:
         begin = [Statement(BEGIN), *self.part("settings"), *self.part("one_at_a_time"), *opening]
         return Transaction((*begin, *statements, Statement("COMMIT;")), tuple(steps), logged)
 
+    def guard(self, steps: Iterable[Step]) -> List[Statement]:
+        """What fails where these steps would lose something that nobody was asked about."""
+        losses = [loss for step in steps for loss in _losses(self._found, step)]
+        if not losses or self._found.options.force:
+            return []
+        return self.part("keep_to_the_default_organization", lost=" UNION ALL ".join(losses))
+
     def mend(self, step: Step) -> Optional[Mend]:
         if step.section.name != "create_index":
             return None
@@ -355,7 +363,10 @@ class _Assembly:
             return
         touched = {step.table for step in others}
         locked = [table.qualified for table in self._found.tables if table.name in touched]
+        dropped = {step.section.name for step in others}
+        locked += [f"public.{name}" for name in ("organizations", "user_organizations") if f"drop_{name}" in dropped]
         opening = self.part("lock_tables", tables=", ".join(locked)) if locked else []
+        opening += self.guard(others)
         ending = [step for step in others if drops_the_log(step)]
         statements = [statement for step in others if step not in ending for statement in self.statements(step)]
         statements.append(self.note(operation, summary(self._found)))
@@ -384,13 +395,14 @@ class _Assembly:
                 # The log has to know of the first batch of a fill: stopped after it, there are rows to empty.
                 # A step that the log alone says is done is noted when it is.
                 early = [] if step.section.header("done") == "the log" else [note]
+                opening = self.guard([step])
                 for statement in first:
-                    yield self.transaction([step], [statement, *early])
-                    early = []
-                yield self.transaction([step], [last, note])
+                    yield self.transaction([step], [statement, *early], opening)
+                    early = opening = []
+                yield self.transaction([step], [last, note], opening)
             else:
                 logged = step.section.name != "create_migration_log"
-                yield self.transaction([step], self.statements(step), logged=logged)
+                yield self.transaction([step], self.statements(step), self.guard([step]), logged)
         yield self.transaction([], [self.note(operation, summary(self._found))])
         for step in ending:
             yield self.transaction([step], self.statements(step))
@@ -422,32 +434,34 @@ def summary(found: Found) -> Dict[str, Any]:
     }
 
 
-def lost(connection: psycopg.Connection[Any], found: Found) -> List[Tuple[str, str, int]]:
-    """What a rollback loses: organization, table, rows; memberships count as ``user_organizations``."""
-    if not found.organizations:
-        return []
-    counted = []
-    for table in found.tables:
-        # A client_id that was there before keeps what it says, unless whom it names is deleted.
-        if table.client_id and (found.drops_organizations or not found.keeps_client_id(table)):
-            counted += [
-                (str(slug), table.name, count)
-                for slug, count in connection.execute(
-                    f"SELECT coalesce(o.slug, t.client_id::text), t.rows FROM (SELECT client_id, count(*) AS rows"
-                    # Not filled yet: nobody loses it.
-                    f" FROM {table.qualified} WHERE client_id IS NOT NULL GROUP BY client_id) AS t"
-                    " LEFT JOIN public.organizations AS o ON o.id = t.client_id ORDER BY 1"
-                )
-            ]
-    if "create_user_organizations" in found.standing:
-        counted += [
-            (str(slug), "user_organizations", count)
-            for slug, count in connection.execute(
-                "SELECT o.slug, count(*) FROM public.user_organizations AS m"
-                " JOIN public.organizations AS o ON o.id = m.organization_id GROUP BY 1 ORDER BY 1"
-            )
-        ]
-    return counted
+class Loss(NamedTuple):
+    """Rows of a table that lose their client; ``others`` says that it is not the default organization."""
+
+    organization: str
+    table: str
+    rows: int
+    others: bool
+
+
+def _losses(found: Found, step: Step) -> Iterator[str]:
+    """The query of the clients that rows lose by a step, if it loses any."""
+    if step.section.header("loses"):
+        yield step.section.render_header("loses", found.values(**step.values))
+
+
+def lost(connection: psycopg.Connection[Any], plan: Plan) -> List[Loss]:
+    """What a rollback loses; memberships and organizations count as rows of the tables that they are in."""
+    return [
+        Loss(organization, step.table or step.section.name.replace("drop_", ""), rows, others)
+        for step in plan.steps
+        for query in _losses(plan.found, step)
+        for organization, rows, others in connection.execute(
+            "SELECT coalesce(o.slug, lost.client::text), lost.rows, lost.client <> %s"
+            f" FROM (SELECT client, count(*) FROM ({query}) AS each (client) GROUP BY 1) AS lost (client, rows)"
+            " LEFT JOIN public.organizations AS o ON o.id = lost.client ORDER BY 1",
+            [plan.found.default_organization],
+        )
+    ]
 
 
 def quoted(names: Iterable[str]) -> str:

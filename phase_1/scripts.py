@@ -13,6 +13,9 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 
+#: The files with the steps.
+SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+
 #: What a placeholder stands for; None leaves out the statement that it is in.
 Value = Union[str, Sequence[str], None]
 Values = Mapping[str, Value]
@@ -75,8 +78,9 @@ def identifier(name: str) -> str:
 
 
 def literal(value: str) -> str:
-    """A text as an SQL literal, for ``standard_conforming_strings = on``, which the runner sees to."""
-    return "'" + value.replace("'", "''") + "'"
+    """A text as an SQL literal, whatever ``standard_conforming_strings`` is: the dry run's script sets none."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
 
 
 def fill(text: str, values: Values, where: str) -> Optional[str]:

@@ -35,6 +35,7 @@ SET LOCAL client_connection_check_interval = :connection_check;
 SET search_path = '';
 SET lock_timeout = :'concurrently_timeout';
 SET statement_timeout = 0;
+SET transaction_timeout = :no_transaction_timeout;
 SET client_connection_check_interval = :connection_check;
 
 -- name: settings_put_back
@@ -45,6 +46,7 @@ SET client_connection_check_interval = :connection_check;
 RESET search_path;
 RESET lock_timeout;
 RESET statement_timeout;
+SET transaction_timeout = :default_transaction_timeout;
 SET client_connection_check_interval = :default_connection_check;
 
 -- name: one_at_a_time
@@ -57,7 +59,7 @@ SELECT pg_catalog.pg_advisory_xact_lock(:advisory_lock);
 -- name: lock_tables
 -- does: Takes every lock that the transaction will need at once, before any work is done, so that giving
 --       way to the application costs nothing.
--- lock: ACCESS EXCLUSIVE on the tenant tables
+-- lock: ACCESS EXCLUSIVE on the tenant tables, and on the new ones that are dropped
 -- for: until COMMIT
 -- each: run
 LOCK TABLE :tables IN ACCESS EXCLUSIVE MODE;
@@ -121,7 +123,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.organizations TO :service_r
 -- for: milliseconds
 -- each: database
 -- needs: create_organizations
--- done: SELECT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
+-- done: SELECT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
 INSERT INTO public.organizations (id, name, slug)
 VALUES (:'default_organization', 'Default Organization', 'default-org');
 
@@ -133,7 +135,8 @@ VALUES (:'default_organization', 'Default Organization', 'default-org');
 -- each: table
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
---           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+--           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND attname = 'client_id' AND NOT attisdropped)
 ALTER TABLE public.:"table"
     ADD COLUMN client_id uuid NOT NULL DEFAULT :'default_organization';
 
@@ -147,7 +150,7 @@ ALTER TABLE public.:"table"
 --         OR EXISTS (
 --           SELECT FROM pg_catalog.pg_attrdef AS d
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
---           WHERE a.attrelid = to_regclass('public.' || :'table') AND a.attname = 'client_id'
+--           WHERE a.attrelid = to_regclass('public.' || quote_ident(:'table')) AND a.attname = 'client_id'
 --             AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) = pg_catalog.quote_literal(:'default_organization') || '::uuid')
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET DEFAULT :'default_organization';
@@ -159,13 +162,14 @@ ALTER TABLE public.:"table"
 -- for: one batch
 -- each: batch of a table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 UPDATE public.:"table"
 SET client_id = :'default_organization'
 WHERE client_id IS NULL AND :batch;
 
 -- name: check_client_id
--- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL.
+-- does: Promises, for rows to come, that a client_id that was there before Phase 1 is not NULL. What a deferred
+--       trigger has still to do for the rows that were filled is done first: until then no table can be altered.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with client_id
@@ -173,7 +177,8 @@ WHERE client_id IS NULL AND :batch;
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check')
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE public.:"table"
     ADD CONSTRAINT phase_1_client_id_check CHECK (client_id IS NOT NULL) NOT VALID;
 
@@ -186,7 +191,7 @@ ALTER TABLE public.:"table"
 --           SELECT FROM pg_catalog.pg_constraint
 --           WHERE conrelid = attrelid AND conname = 'phase_1_client_id_check' AND convalidated)
 --       FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT phase_1_client_id_check;
 
@@ -196,7 +201,7 @@ ALTER TABLE public.:"table"
 -- for: about a millisecond
 -- each: table with client_id
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id SET NOT NULL;
 ALTER TABLE public.:"table"
@@ -211,7 +216,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table')
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table'))
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -225,7 +230,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     VALIDATE CONSTRAINT :"foreign_key";
@@ -239,7 +244,7 @@ ALTER TABLE public.:"table"
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint AS c
 --           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
---           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || :'table') AND c.convalidated
+--           WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(:'table')) AND c.convalidated
 --             AND c.confrelid = to_regclass('public.organizations') AND a.attname = 'client_id')
 ALTER TABLE public.:"table"
     ADD CONSTRAINT :"foreign_key" FOREIGN KEY (client_id)
@@ -286,10 +291,9 @@ ON CONFLICT DO NOTHING;
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) IN (0, 3)
---           OR ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
+-- done: SELECT count(*) = 0 OR :pins <@ array_agg(polname::text)
 --       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+--       WHERE polrelid = to_regclass('public.' || quote_ident(:'table')) AND polname LIKE 'phase\_1\_client\_pinned%'
 DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
@@ -297,23 +301,21 @@ DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 -- name: pin_client
 -- does: Keeps the roles of the web API, where a table has row-level security, to writing rows of the
 --       default organization: they can neither put a row into another client, nor take one from it, nor
---       delete one there. Phase 2 replaces it; on a table where it has, a second run does not bring it back.
+--       delete one there. A role that other policies keep to its client, those of Phase 2 or of the
+--       application, is left to them, command by command.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table with row security
--- done: SELECT count(*) = 3
---           OR (ARRAY[:'table' || ' INSERT', :'table' || ' UPDATE', :'table' || ' DELETE'] && :phase_2
---               AND 'pin_client(' || :'table' || ')' = ANY (:standing))
---       FROM pg_catalog.pg_policy
---       WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%'
+-- done: SELECT :pins <@ ARRAY(
+--           SELECT polname::text FROM pg_catalog.pg_policy WHERE polrelid = to_regclass('public.' || quote_ident(:'table')))
 CREATE POLICY phase_1_client_pinned ON public.:"table"
-    AS RESTRICTIVE FOR INSERT TO :api_roles
+    AS RESTRICTIVE FOR INSERT TO :insert_roles
     WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_update ON public.:"table"
-    AS RESTRICTIVE FOR UPDATE TO :api_roles
+    AS RESTRICTIVE FOR UPDATE TO :update_roles
     USING (client_id = :'default_organization') WITH CHECK (client_id = :'default_organization');
 CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
-    AS RESTRICTIVE FOR DELETE TO :api_roles
+    AS RESTRICTIVE FOR DELETE TO :delete_roles
     USING (client_id = :'default_organization');
 
 -- name: create_partitioned_index
@@ -322,7 +324,7 @@ CREATE POLICY phase_1_client_pinned_delete ON public.:"table"
 -- lock: SHARE on the table
 -- for: milliseconds
 -- each: index of a partitioned table
--- done: SELECT to_regclass('public.' || :'index') IS NOT NULL
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NOT NULL
 CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 
 -- name: drop_invalid_index
@@ -333,7 +335,7 @@ CREATE INDEX :"index" ON ONLY public.:"table" (:columns) :where;
 -- each: index
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND NOT (indisvalid AND indisready))
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND NOT (indisvalid AND indisready))
 DROP INDEX :concurrently public.:"index";
 
 -- name: create_index
@@ -343,7 +345,7 @@ DROP INDEX :concurrently public.:"index";
 -- each: index
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_index
---           WHERE indexrelid = to_regclass('public.' || :'index') AND indisvalid AND indisready)
+--           WHERE indexrelid = to_regclass('public.' || quote_ident(:'index')) AND indisvalid AND indisready)
 CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 
 -- name: attach_index
@@ -354,8 +356,8 @@ CREATE INDEX :concurrently :"index" ON public.:"table" (:columns) :where;
 -- each: index of a partition
 -- done: SELECT EXISTS (
 --           SELECT FROM pg_catalog.pg_inherits
---           WHERE inhrelid = to_regclass('public.' || :'index')
---             AND inhparent = to_regclass('public.' || :'whole_index'))
+--           WHERE inhrelid = to_regclass('public.' || quote_ident(:'index'))
+--             AND inhparent = to_regclass('public.' || quote_ident(:'whole_index')))
 ALTER INDEX public.:"whole_index" ATTACH PARTITION public.:"index";
 
 -- name: analyze_table

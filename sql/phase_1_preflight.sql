@@ -19,6 +19,17 @@ SELECT
 WHERE pg_is_in_recovery()
     OR (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on';
 
+-- name: lock_timeout_is_below_that_of_deadlocks
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    '--lock-timeout' AS object,
+    format('%s is not below deadlock_timeout, %s ms: where the application and the run wait for each other, the '
+        'application''s statement may be the one that is cancelled (40P01)', :'lock_timeout', setting) AS problem,
+    'leave it out, or give less; a longer one is for autovacuum, which goes only after deadlock_timeout' AS action
+FROM pg_settings
+WHERE name = 'deadlock_timeout' AND setting::int * interval '1 ms' <= :'lock_timeout'::interval;
+
 -- name: tenant_table_is_there
 -- level: error
 -- stage: preflight
@@ -31,6 +42,7 @@ SELECT
         ELSE 'has tables that inherit from it' END AS problem,
     CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION public.%I', parent.name, wanted.name)
         WHEN c.reloftype <> 0 THEN format('ALTER TABLE public.%I NOT OF', wanted.name)
+        WHEN heirs.parting IS NOT NULL THEN heirs.parting
         ELSE 'connect to the right database' END
         || CASE WHEN wanted.name = 'users' THEN '; memberships and functions are built on users: it cannot be left out'
         ELSE ', or leave it out on purpose with --skip-table ' || wanted.name END AS action
@@ -38,8 +50,22 @@ FROM :tables_wanted AS wanted (name)
 LEFT JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
 LEFT JOIN LATERAL (SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = c.oid) AS parent (name)
     ON c.relispartition
+LEFT JOIN LATERAL (
+    SELECT string_agg(format('ALTER TABLE %s NO INHERIT public.%I', inhrelid::regclass, wanted.name), '; ')
+    FROM pg_inherits
+    WHERE inhparent = c.oid
+) AS heirs (parting) ON c.relkind = 'r'
 WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.reloftype <> 0
-    OR (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid));
+    OR heirs.parting IS NOT NULL;
+
+-- name: what_was_begun_is_not_left_out
+-- level: error
+-- stage: preflight
+SELECT
+    'public.' || left_out.name AS object,
+    'cannot be left out: a run that was stopped has begun with it' AS problem,
+    'run the migration again and do not leave it out; or take it back with --rollback first' AS action
+FROM unnest(:half_done) AS left_out (name);
 
 -- name: partitions_can_be_migrated
 -- level: error
@@ -68,10 +94,11 @@ WHERE 'add_client_id(' || found.name || ')' <> ALL (:standing);
 -- level: error
 -- stage: preflight, rollback
 SELECT
-    'public.' || found.name AS object,
-    format('belongs to %I, and %I is not a member of that role', pg_get_userbyid(c.relowner), current_user)
-        AS problem,
-    format('connect as %I', pg_get_userbyid(c.relowner)) AS action
+    format('public.%I', found.name) AS object,
+    format(CASE WHEN its.member THEN 'belongs to %I, and %I is a member of that role without its rights (NOINHERIT)'
+        ELSE 'belongs to %I, and %I is not a member of that role' END, its.owner, current_user) AS problem,
+    format(CASE WHEN its.member THEN 'connect as %I, or begin the session as that role: add options=-crole=%1$I to the '
+        'connection string' ELSE 'connect as %I' END, its.owner) AS action
 FROM (
     SELECT name FROM :tables_found AS found (name, time_column)
     UNION ALL
@@ -79,8 +106,29 @@ FROM (
     UNION ALL
     SELECT name FROM (VALUES ('organizations'), ('user_organizations'), ('migration_log')) AS new (name)
 ) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
+CROSS JOIN LATERAL (SELECT pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'MEMBER')) AS its (owner, member)
 WHERE NOT pg_has_role(c.relowner, 'USAGE');
+
+-- name: role_owns_the_functions
+-- level: error
+-- stage: rollback
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('belongs to %I, and only with the rights of that role can it be dropped', pg_get_userbyid(p.proowner))
+        AS problem,
+    format('connect as %I; or, as that role: ALTER FUNCTION %s OWNER TO %I', pg_get_userbyid(p.proowner),
+        p.oid::regprocedure, current_user) AS action
+FROM :functions_wanted AS wanted (name, arguments)
+JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
+WHERE 'create_' || wanted.name = ANY (:standing) AND NOT pg_has_role(p.proowner, 'USAGE')
+UNION ALL
+SELECT
+    'extension ' || extname,
+    format('belongs to %I, and only with the rights of that role can it be dropped', pg_get_userbyid(extowner)),
+    format('connect as %I', pg_get_userbyid(extowner))
+FROM pg_extension
+WHERE extname = 'pgcrypto' AND 'create_pgcrypto' = ANY (:standing) AND NOT pg_has_role(extowner, 'USAGE');
 
 -- name: role_may_create
 -- level: error
@@ -132,7 +180,8 @@ WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
 -- stage: preflight
 SELECT
     format('public.%s.%s', wanted.table_name, a.attname) AS object,
-    format('is of type %s and never %s, the rows that %s is of', format_type(a.atttypid, a.atttypmod),
+    format(CASE WHEN t.typcategory = 'S' THEN 'is of type %1$s, whose = is not that of text: %3$s would serve nobody'
+        ELSE 'is of type %1$s and never %2$s, the rows that %3$s is of' END, format_type(a.atttypid, a.atttypmod),
         string_agg(quote_literal(each.value), ' or ' ORDER BY each.value), wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
@@ -141,12 +190,40 @@ CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || wanted.table_name) AND a.attname = wanted.columns[2]
 JOIN pg_type AS t ON t.oid = a.atttypid
--- a text takes any value, an enum its labels, and a domain has the category of what it is made of
-WHERE t.typcategory <> 'S'
+-- a text takes any value, an enum its labels, and a domain is written by the function of what it is made of
+WHERE t.typoutput NOT IN ('textout'::regproc, 'varcharout'::regproc, 'bpcharout'::regproc)
     AND NOT EXISTS (
         SELECT FROM pg_enum
         WHERE enumtypid = coalesce(nullif(t.typbasetype, 0), t.oid) AND enumlabel = each.value)
-GROUP BY wanted.name, wanted.table_name, a.attname, a.atttypid, a.atttypmod;
+GROUP BY wanted.name, wanted.table_name, a.attname, a.atttypid, a.atttypmod, t.typcategory;
+
+-- name: index_columns_can_be_indexed
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.%s', wanted.table_name, a.attname) AS object,
+    CASE WHEN a.attgenerated = 'v' THEN 'is a generated column that is not stored'
+        ELSE format('is of type %s, which has no order', format_type(a.atttypid, a.atttypmod)) END
+        || format(', and %s is to be built on it', wanted.name) AS problem,
+    format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
+FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
+CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
+JOIN pg_attribute AS a
+    ON a.attrelid = to_regclass('public.' || wanted.table_name)
+    AND a.attname = regexp_replace(each.column_and_order, ' DESC$', '')
+JOIN pg_type AS t ON t.oid = a.atttypid
+JOIN pg_type AS made_of ON made_of.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+WHERE a.attgenerated = 'v'
+    -- arrays, enums, ranges and rows are ordered like what is in them
+    OR (made_of.typtype = 'b' AND made_of.typcategory <> 'A'
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_opclass AS o
+            JOIN pg_am AS am ON am.oid = o.opcmethod AND am.amname = 'btree'
+            WHERE o.opcdefault
+                AND (o.opcintype = made_of.oid OR EXISTS (
+                    SELECT FROM pg_cast
+                    WHERE (castsource, casttarget, castmethod, castcontext) = (made_of.oid, o.opcintype, 'b', 'i')))));
 
 -- name: users_have_a_uuid_key
 -- level: error
@@ -236,6 +313,105 @@ JOIN pg_attribute AS a
 JOIN pg_constraint AS c
     ON c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum] AND c.contype = 'n' AND NOT c.convalidated;
 
+-- name: client_id_has_no_other_default
+-- level: error
+-- stage: preflight
+SELECT
+    format('public.%s.client_id', found.name) AS object,
+    format('has the default %s: what is inserted without a client gets that today, and goes to the default '
+        'organization after the migration', pg_get_expr(d.adbin, d.adrelid)) AS problem,
+    format('ALTER TABLE public.%I ALTER COLUMN client_id DROP DEFAULT, where the application names the client itself',
+        found.name)
+        || CASE WHEN found.name = 'users' THEN ''
+        ELSE format('; or leave the table out on purpose with --skip-table %s', found.name) END AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE pg_get_expr(d.adbin, d.adrelid) <> quote_literal(:'default_organization') || '::uuid'
+    AND a.attgenerated = ''
+    -- what was changed since is what --verify speaks of
+    AND NOT ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing;
+
+-- name: triggers_do_not_fill_client_id
+-- level: warning
+-- stage: preflight
+SELECT
+    format('trigger %s on public.%s', t.tgname, found.name) AS object,
+    'looks at client_id before each insert: where the application names no client, it finds the default organization '
+        'there, and not NULL, after the migration' AS problem,
+    format('see that it does not take NULL for a client that was not named; or leave the table out on purpose with '
+        '--skip-table %s', found.name) AS action
+FROM :tables_found AS found (name, time_column)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND t.tgenabled IN ('O', 'A')
+JOIN pg_proc AS p ON p.oid = t.tgfoid
+-- the default is still to come
+WHERE NOT a.atthasdef
+    AND NOT ARRAY[format('add_client_id(%s)', found.name), format('set_client_id_default(%s)', found.name)] && :standing
+    -- the bits of tgtype: 1 FOR EACH ROW, 2 BEFORE, 4 INSERT
+    AND t.tgtype & 7 = 7
+    AND (p.prosrc || pg_get_triggerdef(t.oid)) ~ '\mclient_id\M';
+
+-- name: pins_lock_no_client_out
+-- level: error
+-- stage: preflight
+-- each: table with client_id
+SELECT
+    'public.' || :'table' AS object,
+    format('%s rows belong to other organizations than the default one, and %s, which may write them today, could not '
+        'once it is kept to that one (%s)', others.rows, writing.roles, writing.commands) AS problem,
+    format('where the policies of the application keep them to their client, say so in one that looks at it, and Phase '
+        '1 leaves them to it: CREATE POLICY of_client ON public.%I AS RESTRICTIVE TO %s USING (client_id = ...)',
+        :'table', writing.roles)
+        || CASE WHEN :'table' = 'users' THEN ''
+        ELSE format('; or leave the table out on purpose with --skip-table %s', :'table') END AS action
+FROM (
+    SELECT
+        string_agg(DISTINCT api.rolname, ', ') AS roles, string_agg(DISTINCT command.name, ', ') AS commands
+    FROM pg_class AS c
+    JOIN pg_policy AS p ON p.polrelid = c.oid AND p.polpermissive
+    JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter)
+        ON p.polcmd::text IN ('*', command.letter)
+    JOIN pg_roles AS api
+        ON api.rolname IN ('anon', 'authenticated')
+        AND EXISTS (
+            SELECT FROM unnest(p.polroles) AS r (oid) WHERE r.oid = 0 OR pg_has_role(api.oid, r.oid, 'USAGE'))
+        AND format('%s %s %s', c.relname, command.name, api.rolname) <> ALL (:isolated)
+        AND CASE WHEN command.name = 'DELETE' THEN has_table_privilege(api.oid, c.oid, 'DELETE')
+            ELSE has_any_column_privilege(api.oid, c.oid, command.name) END
+    WHERE c.oid = to_regclass('public.' || quote_ident(:'table')) AND c.relrowsecurity
+) AS writing
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows
+    FROM public.:"table"
+    WHERE client_id <> :'default_organization' AND writing.roles IS NOT NULL
+) AS others
+WHERE others.rows > 0
+    -- afterwards a second client is what --verify speaks of
+    AND NOT ARRAY['add_client_id(' || :'table' || ')', 'pin_client(' || :'table' || ')'] && :standing;
+
+-- name: other_policies_are_relied_on
+-- level: warning
+-- stage: preflight
+SELECT
+    'public.' || found.name AS object,
+    format('Phase 1 does not keep %s to the default organization here (%s), and relies on what looks at client_id: %s',
+        string_agg(DISTINCT api.rolname, ', '), string_agg(DISTINCT command.name, ', '),
+        string_agg(DISTINCT format('policy %I', p.polname), ', ')) AS problem,
+    'see that it lets nobody write a row of another client: one that says client_id IS NOT NULL does not' AS action
+FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) AND c.relrowsecurity
+JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter) ON TRUE
+JOIN pg_roles AS api ON format('%s %s %s', found.name, command.name, api.rolname) = ANY (:isolated)
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+JOIN pg_depend AS d
+    ON d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+    AND d.refobjsubid = a.attnum
+JOIN pg_policy AS p ON p.oid = d.objid AND p.polcmd::text IN ('*', command.letter)
+-- where Phase 2 has replaced what Phase 1 did, it was no oversight
+WHERE 'pin_client(' || found.name || ')' <> ALL (:standing)
+GROUP BY found.name;
+
 -- name: client_id_points_to_organizations
 -- level: error
 -- stage: preflight
@@ -283,7 +459,9 @@ WHERE c.contype = 'f'
         WHERE a.attrelid = c.conrelid AND a.attname = 'client_id' AND a.attnum = ANY (c.conkey))
     AND NOT (
         c.conname = found.name || '_client_id_fkey'
-        AND c.confrelid = coalesce(to_regclass('public.organizations'), 0) AND c.confdeltype = 'r')
+        AND c.confrelid = coalesce(to_regclass('public.organizations'), 0) AND c.confdeltype = 'r'
+        -- PostgreSQL 18 lets a key be there and ask for nothing
+        AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, TRUE))
 UNION ALL
 SELECT
     format('constraint %s on public.%s', c.conname, found.name),
@@ -301,15 +479,21 @@ SELECT
     'public.' || wanted.name AS object,
     CASE WHEN i.indexrelid IS NULL THEN 'is the name of another object'
         ELSE 'is another index: ' || pg_get_indexdef(i.indexrelid) END AS problem,
-    CASE WHEN i.indexrelid IS NULL THEN format('rename it, or leave the index out with --skip-index %s', wanted.name)
-        ELSE format('rename it: ALTER INDEX public.%I RENAME TO former_%s; or leave it as it is with '
-            '--skip-index %s', wanted.name, wanted.name, wanted.name) END AS action
-FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || wanted.name)
+    CASE WHEN i.indexrelid IS NULL THEN format('rename it, or leave the index out with --skip-index %s', wanted.whole)
+        ELSE format('rename it: ALTER INDEX public.%I RENAME TO %I; or leave it as it is with '
+            '--skip-index %s', wanted.name, 'former_' || wanted.name, wanted.whole) END AS action
+FROM (
+    SELECT name, table_name, name AS whole, columns, literals
+    FROM :indexes_wanted AS i (name, table_name, columns, literals)
+    UNION ALL
+    SELECT name, table_name, whole, columns, literals
+    FROM :partition_indexes AS i (name, table_name, whole, columns, literals)
+) AS wanted
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(wanted.name))
 LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_am AS am ON am.oid = c.relam
 WHERE i.indexrelid IS NULL
-    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || wanted.table_name)
+    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(
@@ -325,7 +509,7 @@ WHERE i.indexrelid IS NULL
 -- name: index_values_fit
 -- level: error
 -- stage: preflight
--- each: indexed text
+-- each: indexed column of any width
 SELECT
     format('public.%s.%s', :'table', :'column') AS object,
     format('has %s values of more than 2,600 bytes as they are stored, which no index takes', count(*)) AS problem,
@@ -364,7 +548,7 @@ UNION ALL
 SELECT
     p.oid::regprocedure::text,
     'is there already, and the log does not say that Phase 1 created it',
-    format('rename it: ALTER FUNCTION %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
+    format('rename it: ALTER ROUTINE %s RENAME TO former_%s', p.oid::regprocedure, p.proname)
 FROM pg_proc AS p
 JOIN :functions_wanted AS wanted (name, arguments) ON wanted.name = p.proname
 WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
@@ -379,7 +563,8 @@ SELECT
     CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
         THEN format('the name Default Organization belongs to the organization %s', slug)
         ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
-    'rename that one, or give the one that is to be the default the slug default-org' AS action
+    format('rename that one; or, where it is the default: UPDATE public.organizations SET slug = ''default-org'' '
+        'WHERE slug = %L', slug) AS action
 FROM public.organizations
 WHERE NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
     AND (name = 'Default Organization' OR id = :'default_organization');
@@ -405,8 +590,8 @@ SELECT
         'see every row', current_user) AS problem,
     format('ALTER TABLE public.%I NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS', found.name)
         AS action
-FROM :tables_found AS found (name, time_column)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
 WHERE c.relrowsecurity AND c.relforcerowsecurity
     AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls));
 
@@ -559,16 +744,73 @@ WHERE t.tgenabled IN ('O', 'A')
 -- stage: preflight
 -- each: table with NULL in client_id
 SELECT
-    format('trigger %s on public.%s', tgname, :'table') AS object,
-    'fires for the rows whose client_id is filled, since the column was there before' AS problem,
+    format('%s on public.%s', its.name, :'table') AS object,
+    'is applied to the rows whose client_id is filled, since the column was there before; where it keeps a row from '
+        'being updated, the migration stops there (23514)' AS problem,
     'see what it does to a row that is updated' AS action
-FROM pg_trigger
-WHERE tgrelid = to_regclass('public.' || :'table') AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-    AND tgtype & 16 = 16
-    -- UPDATE OF other columns does not fire
-    AND (tgattr::text = '' OR EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = tgrelid AND attname = 'client_id' AND attnum = ANY (tgattr)))
-    AND EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
+FROM (
+    SELECT 'trigger ' || tgname
+    FROM pg_trigger
+    WHERE tgrelid = to_regclass('public.' || quote_ident(:'table')) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+        AND tgtype & 16 = 16
+        -- UPDATE OF other columns does not fire
+        AND (tgattr::text = '' OR EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = tgrelid AND attname = 'client_id' AND attnum = ANY (tgattr)))
+    UNION ALL
+    -- an event of 2 is an UPDATE
+    SELECT 'rule ' || rulename
+    FROM pg_rewrite
+    WHERE ev_class = to_regclass('public.' || quote_ident(:'table')) AND ev_enabled IN ('O', 'A') AND ev_type = '2'
+) AS its (name)
+WHERE EXISTS (SELECT FROM public.:"table" WHERE client_id IS NULL);
+
+-- name: filled_rows_can_be_published
+-- level: error
+-- stage: preflight, rollback
+-- each: table that is filled or emptied
+SELECT
+    'public.' || :'table' AS object,
+    format('publication %s carries it without a key to know its rows by: none can be updated (55000), and they are, '
+        'where client_id was there before', p.pubname) AS problem,
+    format('ALTER TABLE public.%I REPLICA IDENTITY FULL', :'table') AS action
+FROM pg_class AS c
+JOIN pg_publication_tables AS carried ON carried.schemaname = 'public' AND carried.tablename = c.relname
+JOIN pg_publication AS p ON p.pubname = carried.pubname AND p.pubupdate
+WHERE c.oid = to_regclass('public.' || quote_ident(:'table')) AND c.relreplident <> 'f'
+    AND NOT EXISTS (
+        SELECT FROM pg_index
+        WHERE indrelid = c.oid
+            AND CASE c.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE FALSE END);
+
+-- name: triggers_name_the_schema
+-- level: warning
+-- stage: preflight, rollback
+SELECT
+    p.oid::regprocedure::text AS object,
+    format('is run by %s with an empty search_path, and names %s without its schema: it fails (42P01), and the run '
+        'with it', string_agg(DISTINCT fired.by, ', '), string_agg(DISTINCT c.relname, ', ')) AS problem,
+    format('name the schema in it, or ALTER FUNCTION %s SET search_path = %s', p.oid::regprocedure,
+        string_agg(DISTINCT c.relnamespace::regnamespace::text, ', ')) AS action
+FROM (
+    SELECT evtfoid, 'event trigger ' || evtname
+    FROM pg_event_trigger
+    WHERE evtenabled IN ('O', 'A') AND evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop')
+    UNION ALL
+    -- no row is written but those of a client_id that was there before, and may have been NULL
+    SELECT t.tgfoid, format('trigger %s on public.%s', t.tgname, found.name)
+    FROM :tables_found AS found (name, time_column)
+    JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
+    JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    WHERE t.tgtype & 16 = 16 AND (t.tgattr::text = '' OR a.attnum = ANY (t.tgattr))
+        AND 'add_client_id(' || found.name || ')' <> ALL (:standing)
+        AND (NOT a.attnotnull OR 'require_client_id(' || found.name || ')' = ANY (:standing))
+) AS fired (function, by)
+JOIN pg_proc AS p ON p.oid = fired.function
+CROSS JOIN LATERAL regexp_matches(p.prosrc, '\m(from|join|into|update|only)\s+"?(\w+)\M(?!"?\s*\.)', 'gi') AS word
+JOIN pg_class AS c ON c.relname IN (word[2], lower(word[2])) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search_path=%')
+GROUP BY p.oid;
 
 -- name: filled_rows_can_be_told
 -- level: warning
@@ -635,7 +877,7 @@ SELECT
     format('carries every table of schema public, and so %s as soon as they are there: its subscribers stop at the '
         'first row of them', missing.names) AS problem,
     'create them on the subscribers before the migration, empty, as --dry-run shows them; after it: ALTER SUBSCRIPTION '
-        '… REFRESH PUBLICATION' AS action
+        '... REFRESH PUBLICATION' AS action
 FROM pg_publication AS p
 CROSS JOIN (
     SELECT string_agg('public.' || name, ', ') AS names
@@ -709,7 +951,10 @@ SELECT
     'index ' || i.indexrelid::regclass::text AS object,
     format('on public.%s is invalid: it costs every write and serves no query', found.name) AS problem,
     CASE WHEN c.relname = ANY (ARRAY(SELECT w.name FROM :indexes_wanted AS w (name, table_name, columns, literals)))
-        THEN 'nothing to do: it is dropped and built again'
+        THEN CASE c.relkind WHEN 'I' THEN 'nothing to do: it is valid with the last of its parts, which are built'
+            ELSE 'nothing to do: it is dropped and built again' END
+        WHEN c.relkind = 'I' THEN format('build it on each partition that lacks it, and attach that: ALTER INDEX %s '
+            'ATTACH PARTITION ...', i.indexrelid::regclass)
         ELSE format('REINDEX INDEX CONCURRENTLY %s', i.indexrelid::regclass) END AS action
 FROM :tables_found AS found (name, time_column)
 JOIN pg_index AS i ON i.indrelid = to_regclass('public.' || found.name)
@@ -815,6 +1060,32 @@ WHERE d.deptype IN ('n', 'a', 'i')
     AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
         AND (dropped.objsubid IS NULL OR d.objsubid = 0));
 
+-- name: nothing_of_phase_1_is_left_elsewhere
+-- level: error
+-- stage: rollback
+SELECT
+    c.oid::regclass::text AS object,
+    'has a client_id of Phase 1, and is neither a tenant table nor a partition of one any more: the rollback would leave '
+        'it there' AS problem,
+    format('make it again what it was, or take from it what belongs to Phase 1: %sALTER TABLE %s DROP COLUMN client_id',
+        (SELECT string_agg(format('DROP POLICY %I ON %s; ', polname, c.oid::regclass), '' ORDER BY polname)
+            FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'phase\_1\_client\_pinned%'),
+        c.oid::regclass) AS action
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relkind IN ('r', 'p')
+    AND NOT EXISTS (
+        SELECT FROM (
+            SELECT name FROM :tables_found AS found (name) UNION ALL SELECT name FROM :partitions AS part (name)
+        ) AS known
+        WHERE c.oid = to_regclass('public.' || quote_ident(known.name)))
+    AND (EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'phase\_1\_client\_pinned%')
+        OR format('add_client_id_foreign_key(%s)', c.relname) = ANY (:standing)
+        -- an organization that was there before may be the default of other tables
+        OR ('create_default_organization' = ANY (:standing)
+            AND pg_get_expr(d.adbin, d.adrelid) = quote_literal(:'default_organization') || '::uuid'));
+
 -- name: nothing_refers_to_the_default_organization
 -- level: error
 -- stage: rollback
@@ -824,12 +1095,12 @@ SELECT
     format('%s rows refer to the default organization, which the rollback deletes: %s', count(*), :'definition')
         AS problem,
     format('give them to another organization, or delete them, and run the rollback again: SELECT * FROM %I.%I '
-        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE slug = ''default-org'')',
-        :'schema', :'table', :'columns_text', :'referred_text') AS action
+        'WHERE (%s) = (SELECT %s FROM public.organizations WHERE id = %L)',
+        :'schema', :'table', :'columns_text', :'referred_text', :'default_organization') AS action
 FROM :"schema".:"table"
-WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE slug = 'default-org')
+WHERE (:columns) = (SELECT :referred FROM public.organizations WHERE id = :'default_organization')
     -- an organization that is its own parent keeps nobody
-    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE slug = 'default-org')
+    AND (tableoid, ctid) <> (SELECT tableoid, ctid FROM public.organizations WHERE id = :'default_organization')
 HAVING count(*) > 0;
 
 -- name: kept_client_id_can_be_emptied

@@ -2,7 +2,28 @@
 --
 -- A step undoes, for one table or index, what the log says that Phase 1 did there, and nothing else: what
 -- was there before stays. No CASCADE: what was built on top is found before and stops the rollback.
--- The headers are those of phase_1_multitenant_schema.sql; `undoes` names the steps of that file.
+-- The headers are those of phase_1_multitenant_schema.sql; `undoes` names the steps of that file, and `loses` is
+-- a query of the clients that rows lose by the step, one for each row.
+
+-- name: keep_to_the_default_organization
+-- does: Fails where the step, or any step of the transaction, would lose what is not the default organization's and
+--       has come since it was looked for. Left out with --force.
+-- lock: none; those of the transaction are taken before
+-- for: a look into the indexes; online, where these are gone, a scan of the table that stops no read and no write
+-- each: transaction
+DO $$
+BEGIN
+    -- as < and >, which an index knows; it does not know <>
+    IF EXISTS (
+        SELECT FROM (:lost) AS lost (client)
+        WHERE client NOT BETWEEN :'default_organization' AND :'default_organization'
+    ) THEN
+        RAISE restrict_violation USING
+            MESSAGE = 'since a moment ago, rows belong to organizations other than default-org',
+            HINT = 'give --force to lose that';
+    END IF;
+END
+$$;
 
 -- name: drop_validate_client_data_integrity
 -- does: Drops the function.
@@ -38,7 +59,7 @@ DROP FUNCTION public.get_user_organization_id(uuid);
 -- for: milliseconds
 -- each: index of a partitioned table
 -- undoes: create_partitioned_index, create_index, attach_index
--- done: SELECT to_regclass('public.' || :'index') IS NULL
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NULL
 DROP INDEX public.:"index";
 
 -- name: drop_index
@@ -47,8 +68,10 @@ DROP INDEX public.:"index";
 -- for: milliseconds; online until every older transaction has ended
 -- each: index
 -- undoes: create_index
--- done: SELECT to_regclass('public.' || :'index') IS NULL
---           OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = to_regclass('public.' || :'index'))
+-- done: SELECT to_regclass('public.' || quote_ident(:'index')) IS NULL
+--           OR EXISTS (
+--               SELECT FROM pg_catalog.pg_inherits
+--               WHERE inhrelid = to_regclass('public.' || quote_ident(:'index')))
 DROP INDEX :concurrently public.:"index";
 
 -- name: unpin_client
@@ -59,7 +82,8 @@ DROP INDEX :concurrently public.:"index";
 -- undoes: pin_client
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_policy
---           WHERE polrelid = to_regclass('public.' || :'table') AND polname LIKE 'phase\_1\_client\_pinned%')
+--           WHERE polrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND polname LIKE 'phase\_1\_client\_pinned%')
 -- Phase 2, or somebody, may have dropped one of them already.
 DROP POLICY IF EXISTS phase_1_client_pinned_delete ON public.:"table";
 DROP POLICY IF EXISTS phase_1_client_pinned_update ON public.:"table";
@@ -71,6 +95,7 @@ DROP POLICY IF EXISTS phase_1_client_pinned ON public.:"table";
 -- for: milliseconds
 -- each: database
 -- undoes: create_user_organizations, add_memberships(users)
+-- loses: SELECT organization_id FROM public.user_organizations
 -- done: SELECT to_regclass('public.user_organizations') IS NULL
 DROP TABLE public.user_organizations;
 
@@ -82,7 +107,7 @@ DROP TABLE public.user_organizations;
 -- undoes: check_client_id
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = 'phase_1_client_id_check')
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table')) AND conname = 'phase_1_client_id_check')
 ALTER TABLE public.:"table"
     DROP CONSTRAINT phase_1_client_id_check;
 
@@ -94,7 +119,7 @@ ALTER TABLE public.:"table"
 -- undoes: add_partitioned_foreign_key, add_client_id_foreign_key, validate_client_id_foreign_key
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key')
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table')) AND conname = :'foreign_key')
 ALTER TABLE public.:"table"
     DROP CONSTRAINT :"foreign_key";
 
@@ -106,7 +131,8 @@ ALTER TABLE public.:"table"
 -- undoes: add_client_id_foreign_key, validate_client_id_foreign_key
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_constraint
---           WHERE conrelid = to_regclass('public.' || :'table') AND conname = :'foreign_key' AND conparentid = 0)
+--           WHERE conrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND conname = :'foreign_key' AND conparentid = 0)
 ALTER TABLE public.:"table"
     DROP CONSTRAINT :"foreign_key";
 
@@ -117,19 +143,19 @@ ALTER TABLE public.:"table"
 -- each: table
 -- undoes: require_client_id, validate_client_id
 -- done: SELECT NOT attnotnull FROM pg_catalog.pg_attribute
---       WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id'
+--       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 ALTER TABLE public.:"table"
     ALTER COLUMN client_id DROP NOT NULL;
 
--- name: restore_client_id_default
--- does: Gives a client_id that was there before Phase 1 the default that it had, or none.
+-- name: drop_client_id_default
+-- does: Takes the default from a client_id that was there before Phase 1, and had none.
 -- lock: ACCESS EXCLUSIVE on the table
 -- for: about a millisecond
 -- each: table
 -- undoes: set_client_id_default
 -- done: the log
 ALTER TABLE public.:"table"
-    ALTER COLUMN client_id :former_default;
+    ALTER COLUMN client_id DROP DEFAULT;
 
 -- name: empty_client_id
 -- does: Takes the default organization out of the rows that Phase 1 filled, and out of those that the application
@@ -138,6 +164,7 @@ ALTER TABLE public.:"table"
 -- for: one batch
 -- each: batch of a table with client_id
 -- undoes: fill_client_id
+-- loses: SELECT client_id FROM public.:"table" WHERE :belongs_to_deleted
 -- done: the log
 UPDATE public.:"table"
 SET client_id = NULL
@@ -149,9 +176,11 @@ WHERE :belongs_to_deleted AND :batch;
 -- for: about a millisecond, whatever its size
 -- each: table
 -- undoes: add_client_id, analyze_table
+-- loses: SELECT client_id FROM public.:"table" WHERE client_id IS NOT NULL
 -- done: SELECT NOT EXISTS (
 --           SELECT FROM pg_catalog.pg_attribute
---           WHERE attrelid = to_regclass('public.' || :'table') AND attname = 'client_id' AND NOT attisdropped)
+--           WHERE attrelid = to_regclass('public.' || quote_ident(:'table'))
+--             AND attname = 'client_id' AND NOT attisdropped)
 ALTER TABLE public.:"table"
     DROP COLUMN client_id;
 
@@ -164,8 +193,8 @@ ALTER TABLE public.:"table"
 -- each: database
 -- undoes: create_default_organization
 -- needs: create_organizations
--- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE slug = 'default-org')
-SELECT FROM public.organizations WHERE slug = 'default-org' FOR UPDATE;
+-- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
+SELECT FROM public.organizations WHERE id = :'default_organization' FOR UPDATE;
 DO $$
 BEGIN
     IF :referred_to THEN
@@ -174,7 +203,7 @@ BEGIN
 END
 $$;
 DELETE FROM public.organizations
-WHERE slug = 'default-org';
+WHERE id = :'default_organization';
 
 -- name: drop_organizations
 -- does: Drops the table of clients.
@@ -182,6 +211,7 @@ WHERE slug = 'default-org';
 -- for: milliseconds
 -- each: database
 -- undoes: create_organizations
+-- loses: SELECT id FROM public.organizations
 -- done: SELECT to_regclass('public.organizations') IS NULL
 DROP TABLE public.organizations;
 

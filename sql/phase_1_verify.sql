@@ -127,9 +127,26 @@ UNION ALL
 SELECT
     'public.migration_log.id',
     'is not a generated identity',
-    'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY'
+    'ALTER TABLE public.migration_log ALTER COLUMN id DROP DEFAULT; '
+        -- PostgreSQL 12 takes no second sequence for a column
+        || coalesce('DROP SEQUENCE ' || pg_get_serial_sequence(attrelid::regclass::text, attname) || '; ', '')
+        || 'ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY; '
+        'and then what this says of its sequence'
 FROM pg_attribute
 WHERE attrelid = to_regclass('public.migration_log') AND attname = 'id' AND attidentity = '';
+
+-- name: log_numbers_go_on
+-- level: error
+-- stage: preflight, rollback, verify
+-- each: log with a sequence
+SELECT
+    'public.migration_log.id' AS object,
+    format('has got as far as %s, and its sequence would give %s to the next entry', log.number, sequence.number)
+        AS problem,
+    format('SELECT setval(%L, %s)', :'log_sequence', log.number) AS action
+FROM (SELECT max(id) FROM public.migration_log) AS log (number)
+CROSS JOIN (SELECT last_value + is_called::int FROM :log_sequence) AS sequence (number)
+WHERE sequence.number <= log.number;
 
 -- name: default_organization_is_there
 -- level: error
@@ -176,9 +193,11 @@ WHERE a.attnum IS NULL OR a.atttypid <> 'uuid'::regtype OR NOT a.attnotnull
 SELECT
     format('public.%s.client_id', found.name) AS object,
     CASE WHEN c.oid IS NULL THEN 'has no foreign key to organizations'
+        -- PostgreSQL 18 lets a key be there and ask for nothing
+        WHEN to_jsonb(c) ->> 'conenforced' = 'false' THEN 'has a foreign key that is not enforced'
         WHEN NOT c.convalidated THEN 'has a foreign key that was never validated'
         ELSE 'has a foreign key that does not restrict the deletion of an organization' END AS problem,
-    CASE WHEN c.confdeltype <> 'r'
+    CASE WHEN c.confdeltype <> 'r' OR to_jsonb(c) ->> 'conenforced' = 'false'
         THEN format('drop it and run the migration again: ALTER TABLE public.%I DROP CONSTRAINT %I', found.name, c.conname)
         ELSE 'run the migration again: it does what is missing' END AS action
 FROM :tables_found AS found (name, time_column)
@@ -239,7 +258,10 @@ WHERE c.contype = 'f'
 -- stage: verify
 SELECT
     'public.' || wanted.name AS object,
-    CASE WHEN p.provolatile <> 's' THEN 'is not STABLE'
+    CASE WHEN NOT maker.has_their_rights
+            THEN format('belongs to %I, who has not the rights of the owner of public.users',
+                pg_get_userbyid(p.proowner))
+        WHEN p.provolatile <> 's' THEN 'is not STABLE'
         WHEN p.prosecdef IS DISTINCT FROM wanted.definer
             THEN CASE WHEN p.prosecdef THEN 'is SECURITY DEFINER' ELSE 'is SECURITY INVOKER' END
         WHEN p.prorettype <> wanted.returns THEN 'returns ' || p.prorettype::regtype::text
@@ -252,7 +274,14 @@ FROM (
     ('validate_client_data_integrity', '', FALSE, 'jsonb'::regtype, ARRAY['search_path=""', 'row_security=off'])
 ) AS wanted (name, arguments, definer, returns, settings)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
-WHERE p.provolatile <> 's' OR p.prosecdef <> wanted.definer OR p.prorettype <> wanted.returns
+CROSS JOIN LATERAL (
+    -- whoever may do as the owner of the tables does, a superuser too, could do as much without the function
+    SELECT coalesce((
+        SELECT pg_has_role(p.proowner, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass('public.users')
+    ), FALSE)
+) AS maker (has_their_rights)
+WHERE NOT maker.has_their_rights OR p.provolatile <> 's' OR p.prosecdef <> wanted.definer
+    OR p.prorettype <> wanted.returns
     OR NOT coalesce(p.proconfig, '{}') @> wanted.settings;
 
 -- name: functions_are_closed
@@ -262,8 +291,11 @@ SELECT
     p.oid::regprocedure::text AS object,
     format('may be executed by %s', CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END)
         AS problem,
-    format('REVOKE EXECUTE ON FUNCTION %s FROM %s, or name the role with --grant-execute-to', p.oid::regprocedure,
-        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END) AS action
+    format('REVOKE EXECUTE ON FUNCTION %s FROM %s', p.oid::regprocedure,
+        CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
+        -- what is given takes the place of what the log remembers
+        || CASE WHEN acl.grantee = 0 THEN '' ELSE ', or name every role that may: --grant-execute-to '
+            || array_to_string(:grantees || pg_get_userbyid(acl.grantee)::text, ' --grant-execute-to ') END AS action
 FROM :functions_wanted AS wanted (name, arguments)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
 CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS acl
@@ -293,6 +325,32 @@ WHERE c.oid IN (
     to_regclass('public.migration_log'), to_regclass('public.migration_log_id_seq'))
     AND (acl.grantee = 0 OR pg_get_userbyid(acl.grantee) IN ('anon', 'authenticated'));
 
+-- name: log_is_written_by_who_owns_the_tables
+-- level: error
+-- stage: preflight, rollback, verify
+-- each: log that is gone by
+SELECT
+    'public.migration_log' AS object,
+    format('%s may write to it, and with that says what a rollback undoes: by a grant, or by a trigger of its own',
+        CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(writer.oid) END) AS problem,
+    CASE WHEN writer.oid = log.relowner
+        THEN format('ALTER TABLE public.migration_log OWNER TO %I', pg_get_userbyid(users.relowner))
+        ELSE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON public.migration_log FROM %s',
+            CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(writer.oid)) END) END AS action
+FROM pg_class AS log
+JOIN pg_class AS users ON users.oid = to_regclass('public.users')
+CROSS JOIN LATERAL (
+    SELECT log.relowner
+    UNION
+    SELECT acl.grantee
+    FROM (
+        SELECT log.relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = log.oid
+    ) AS granted, aclexplode(granted.acl) AS acl
+    WHERE acl.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
+) AS writer (oid)
+WHERE log.oid = to_regclass('public.migration_log')
+    AND (writer.oid = 0 OR NOT pg_has_role(writer.oid, users.relowner, 'MEMBER'));
+
 -- name: new_tables_have_row_security
 -- level: error
 -- stage: preflight, verify
@@ -321,29 +379,34 @@ WHERE c.oid IN (
 -- level: error
 -- stage: verify
 SELECT
-    'public.' || found.name AS object,
+    format('public.%I', found.name) AS object,
     format('the roles of the web API may %s rows of any client', lower(wanted.command)) AS problem,
     CASE WHEN EXISTS (
         SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'phase_1_client_pinned' || wanted.suffix)
         THEN format('DROP POLICY phase_1_client_pinned%s ON public.%I; ', wanted.suffix, found.name) ELSE '' END
         || format('CREATE POLICY phase_1_client_pinned%s ON public.%I AS RESTRICTIVE FOR %s TO %s%s%s',
-            wanted.suffix, found.name, wanted.command, :'denied_roles_text',
+            wanted.suffix, found.name, wanted.command, api.names,
             CASE WHEN wanted.polcmd <> 'a' THEN format(' USING (client_id = %L)', :'default_organization') END,
             CASE WHEN wanted.polcmd <> 'd' THEN format(' WITH CHECK (client_id = %L)', :'default_organization') END)
     AS action
 -- a partition has pins of its own: nobody is asked for those of its table who names the partition
 FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND c.relrowsecurity
+JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) AND c.relrowsecurity
 CROSS JOIN (VALUES ('INSERT', 'a', ''), ('UPDATE', 'w', '_update'), ('DELETE', 'd', '_delete'))
     AS wanted (command, polcmd, suffix)
-WHERE EXISTS (SELECT FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
-    -- Phase 2 replaces these policies with its own, which look at client_id as well
-    AND format('%s %s', found.name, wanted.command) <> ALL (:phase_2)
+CROSS JOIN LATERAL (
+    SELECT array_agg(oid) AS oids, string_agg(rolname, ', ' ORDER BY rolname) AS names
+    FROM pg_roles
+    WHERE rolname IN ('anon', 'authenticated')
+        -- Phase 2 replaces these policies with its own, which look at client_id as well
+        AND format('%s %s %s', found.name, wanted.command, rolname) <> ALL (:isolated)
+) AS api
+WHERE api.oids IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_policy AS p
         WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd::text = wanted.polcmd
             AND p.polname = 'phase_1_client_pinned' || wanted.suffix
-            AND p.polroles @> ARRAY(SELECT oid FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
+            AND p.polroles @> api.oids
             AND (wanted.polcmd = 'a' OR pg_get_expr(p.polqual, p.polrelid)
                 = format('(client_id = %L::uuid)', :'default_organization'))
             AND (wanted.polcmd = 'd' OR pg_get_expr(p.polwithcheck, p.polrelid)
@@ -370,12 +433,12 @@ WHERE c.reltuples > 0
 WITH read_by_the_api AS (
     SELECT DISTINCT found.name
     FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
-    JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
     JOIN pg_roles AS api ON api.rolname IN ('anon', 'authenticated')
     WHERE has_any_column_privilege(api.oid, c.oid, 'SELECT')
         AND (NOT c.relrowsecurity
             -- where no policy lets anybody read, row-level security shows no row
-            OR (format('%s SELECT', found.name) <> ALL (:phase_2)
+            OR (format('%s SELECT %s', found.name, api.rolname) <> ALL (:isolated)
                 AND EXISTS (
                     SELECT FROM pg_policy AS p, unnest(p.polroles) AS r (oid)
                     WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'r')
@@ -386,20 +449,42 @@ SELECT
     'there is more than one organization, and Phase 1 does not keep them apart: who may read a table reads '
         'the rows of every client'
         || coalesce((
-            SELECT format(' (no policy for the web API looks at client_id on: %s)',
-                string_agg(name, ', ' ORDER BY name))
-            FROM read_by_the_api), '') AS problem,
+            SELECT format(' (no policy keeps the web API to a client on: %s)', string_agg(name, ', ' ORDER BY name))
+            FROM read_by_the_api
+            HAVING count(*) > 0), '') AS problem,
     'do not give a second client access before Phase 2 (row-level security by client)' AS action
 FROM public.organizations
-WHERE cardinality(:phase_2) = 0 OR EXISTS (SELECT FROM read_by_the_api)
+WHERE cardinality(:isolated) = 0 OR EXISTS (SELECT FROM read_by_the_api)
 HAVING count(*) > 1;
 
 -- name: nothing_goes_around_the_pins
 -- level: warning
 -- stage: verify
 -- each: organizations
-WITH api AS (
+WITH RECURSIVE api AS (
     SELECT oid, rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+),
+-- a partition has grants and row-level security of its own
+found (name, oid, secured) AS (
+    SELECT name, c.oid, c.relrowsecurity
+    FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS each
+    JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(name))
+),
+-- the views over a table, and those over them, that ask for the rights of their owners
+over (name, oid) AS (
+    SELECT name, oid FROM found
+    UNION
+    SELECT over.name, v.oid
+    FROM over
+    JOIN pg_depend AS d
+        ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = over.oid
+    JOIN pg_rewrite AS r ON r.oid = d.objid
+    JOIN pg_class AS v
+        ON v.oid = r.ev_class AND v.relkind = 'v'
+        -- since PostgreSQL 15 a view may ask for the rights of who uses it
+        AND NOT EXISTS (
+            SELECT FROM pg_options_to_table(v.reloptions)
+            WHERE CASE option_name WHEN 'security_invoker' THEN option_value::boolean END)
 )
 SELECT
     'public.' || found.name AS object,
@@ -407,8 +492,8 @@ SELECT
         string_agg(api.rolname, ', ' ORDER BY api.rolname)) AS problem,
     format('REVOKE TRUNCATE ON public.%I FROM %s', found.name, string_agg(api.rolname, ', ' ORDER BY api.rolname))
         AS action
-FROM :tables_found AS found (name, time_column)
-JOIN api ON has_table_privilege(api.oid, to_regclass('public.' || found.name), 'TRUNCATE')
+FROM found
+JOIN api ON has_table_privilege(api.oid, found.oid, 'TRUNCATE')
 WHERE (SELECT count(*) > 1 FROM public.organizations)
 GROUP BY found.name
 UNION ALL
@@ -419,29 +504,20 @@ SELECT
     format('REVOKE INSERT, UPDATE, DELETE ON public.%I FROM %s; or ENABLE ROW LEVEL SECURITY, with the policies that '
         'the application needs, and run the migration again', found.name,
         string_agg(api.rolname, ', ' ORDER BY api.rolname))
-FROM :tables_found AS found (name, time_column)
-JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name) AND NOT c.relrowsecurity
-JOIN api ON has_table_privilege(api.oid, c.oid, 'INSERT, UPDATE, DELETE')
-    OR has_any_column_privilege(api.oid, c.oid, 'INSERT, UPDATE')
-WHERE (SELECT count(*) > 1 FROM public.organizations)
+FROM found
+JOIN api ON has_table_privilege(api.oid, found.oid, 'INSERT, UPDATE, DELETE')
+    OR has_any_column_privilege(api.oid, found.oid, 'INSERT, UPDATE')
+WHERE (SELECT count(*) > 1 FROM public.organizations) AND NOT found.secured
 GROUP BY found.name
 UNION ALL
 SELECT
     v.oid::regclass::text,
     format('%s may write public.%s through this view with the rights of %s: the policies for them are not asked',
-        string_agg(api.rolname, ', ' ORDER BY api.rolname), found.name, pg_get_userbyid(v.relowner)),
+        string_agg(api.rolname, ', ' ORDER BY api.rolname), over.name, pg_get_userbyid(v.relowner)),
     format('REVOKE INSERT, UPDATE, DELETE ON %s FROM %s', v.oid::regclass,
         string_agg(api.rolname, ', ' ORDER BY api.rolname))
-FROM :tables_found AS found (name, time_column)
-JOIN pg_class AS v
-    ON v.relkind = 'v'
-    AND v.oid IN (
-        SELECT r.ev_class
-        FROM pg_depend AS d
-        JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass('public.' || found.name))
-    -- since PostgreSQL 15 a view may ask for the rights of who uses it
-    AND NOT coalesce(v.reloptions, '{}') && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1']
+FROM over
+JOIN pg_class AS v ON v.oid = over.oid AND v.relkind = 'v'
 JOIN api
     -- the bits of pg_relation_is_updatable: 4 UPDATE, 8 INSERT, 16 DELETE
     ON (pg_relation_is_updatable(v.oid, TRUE) & 4 = 4
@@ -450,7 +526,7 @@ JOIN api
         AND (has_table_privilege(api.oid, v.oid, 'INSERT') OR has_any_column_privilege(api.oid, v.oid, 'INSERT')))
     OR (pg_relation_is_updatable(v.oid, TRUE) & 16 = 16 AND has_table_privilege(api.oid, v.oid, 'DELETE'))
 WHERE (SELECT count(*) > 1 FROM public.organizations)
-GROUP BY v.oid, v.relowner, found.name;
+GROUP BY v.oid, v.relowner, over.name;
 
 -- name: users_have_a_membership
 -- level: warning

@@ -89,7 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
         access_matrix="Each role has exactly the promised privileges on the new tables and functions.",
         attacks_fail="What anon and a signed-in user try on the new objects fails, and would succeed unprotected.",
         writes_pinned="By every statement that a policy is asked of, the web API's roles write rows of the default "
-        "organization only.",
+        "organization only, unless the application keeps its clients apart itself.",
         nothing_else_granted="Grants, policies and row security of what was there are untouched.",
         lints_of_others_stay_quiet="A linter for such databases finds nothing after the migration that was not "
         "found before.",
@@ -121,7 +121,8 @@ CLAIMS: tuple[Claim, ...] = (
         stalls_are_bounded="Nobody waits for the migration longer than the lock timeout, 100 ms, and what is usual.",
         lock_waits_give_way="The migration gives way to the application's locks, names who holds them, and retries.",
         commit_verdict_is_read_from_server="What became of a COMMIT is read from the server, not from an error.",
-        settings_do_not_leak="No setting of the migration outlives it in a session.",
+        settings_do_not_leak="No setting of the migration outlives it in a session, and none of the role's or the "
+        "database's changes how it ends.",
         one_runner_at_a_time="A second runner says who is at work, and exits.",
         cost_is_foreseen="The transactional mode says how long it will hold its locks, and when --online is better.",
         baseline_recorded="The checks and the baseline of every client-scoped query are stored in the log.",

@@ -276,7 +276,7 @@ _PARTITIONED_SALES = r"""\1\2,
     PRIMARY KEY (id, year)
 ) PARTITION BY LIST (year);
 CREATE TABLE public.sellout_entries2_2025 PARTITION OF public.sellout_entries2 FOR VALUES IN (2025);
-CREATE TABLE public.sellout_entries2_2026 PARTITION OF public.sellout_entries2 FOR VALUES IN (2026);
+CREATE TABLE public."Sales 2026" PARTITION OF public.sellout_entries2 FOR VALUES IN (2026);
 CREATE TABLE public.sellout_entries2_default PARTITION OF public.sellout_entries2 DEFAULT;"""
 
 

@@ -747,6 +747,11 @@ def _writes(server: Server, table: str, key: str) -> dict[str, tuple[Attempt, st
     return writes
 
 
+#: What a later phase does with a signed-in user of Acme.
+_ISOLATED = tuple(
+    f"CREATE POLICY isolated ON public.{table} AS RESTRICTIVE TO authenticated USING (client_id = '{ACME}')"
+    for table in TENANT_TABLES
+)
 #: The most that a policy of the application can allow.
 _EVERYTHING_ALLOWED = tuple(
     f"CREATE POLICY everything ON public.{table} TO anon, authenticated USING (TRUE) WITH CHECK (TRUE)"
@@ -996,18 +1001,31 @@ def test_pins_stay_away_once_phase_2_has_replaced_them(exposed: Database) -> Non
     They would keep every client but the default one from writing anything.
     """
     with exposed.connect() as superuser:
-        for statement in _PINS_DROPPED:
+        for statement in (*_PINS_DROPPED, *_ISOLATED):
             superuser.execute(statement.encode())
-        for table in TENANT_TABLES:
-            superuser.execute(
-                f"CREATE POLICY isolated ON public.{table} TO authenticated USING (client_id = '{ACME}')".encode()
-            )
     assert run("--dsn", exposed.owner_dsn, "--force").status == DONE
-    assert exposed.query("SELECT polname FROM pg_policy WHERE polname LIKE 'phase\\_1\\_client\\_pinned%'") == []
-    assert outcome(log_in(exposed, "authenticated"), _insert("products", "new", client_id=ACME)) == 1
+    pinned = (
+        "SELECT polname::text, polroles::regrole[]::text FROM pg_policy WHERE polname LIKE 'phase_1_client_pinned%'"
+    )
+    assert exposed.query(pinned) == []
+    attack = _insert("products", "new", client_id=ACME)
+    assert outcome(log_in(exposed, "authenticated"), attack) == 1
+    assert run("--dsn", exposed.owner_dsn, "--verify").status == DONE
+    # A role that it has forgotten, at the one thing that it has forgotten, is missed and pinned by itself.
+    with exposed.connect() as superuser:
+        superuser.execute("GRANT INSERT ON public.products TO anon")
+        superuser.execute("CREATE POLICY visitors ON public.products FOR INSERT TO anon WITH CHECK (TRUE)")
+    visitor = log_in(exposed, "anon")
+    assert outcome(visitor, attack) == 1
+    missed = run("--dsn", exposed.owner_dsn, "--verify", "--json").of("writes_are_pinned")
+    assert [each["object"] for each in missed] == ["public.products"]
+    assert run("--dsn", exposed.owner_dsn, "--force").status == DONE
+    assert exposed.query(pinned) == [("phase_1_client_pinned", "{anon}")]
+    assert (outcome(visitor, attack), outcome(log_in(exposed, "authenticated"), attack)) == (DENIED, 1)
+    assert run("--dsn", exposed.owner_dsn, "--verify").status == DONE
 
 
-#: Policies that have the word client_id in them and keep nobody to a client of that table.
+#: Policies that have the word client_id in them and keep nobody of the web API to a client of that table.
 _ONLY_THE_WORD = (
     "CREATE POLICY word ON public.email_logs FOR SELECT TO authenticated"
     " USING (subject <> current_setting('jwt.oauth_client_id', TRUE))",
@@ -1016,13 +1034,15 @@ _ONLY_THE_WORD = (
     f"CREATE POLICY back_end ON public.sellout_entries2 TO service_role USING (client_id <> '{ACME}')",
     f"CREATE POLICY reading ON public.sellout_entries2 FOR SELECT TO authenticated USING (client_id <> '{ACME}')",
     f"CREATE POLICY elsewhere ON public.uploads TO authenticated USING (client_id <> '{ACME}')",
+    # Of permissive policies one is enough to get through, and the application has one that lets everybody.
+    f"CREATE POLICY beside ON public.sellout_entries2 TO authenticated USING (client_id <> '{ACME}')",
 )
 
 
 @pytest.mark.claim("writes-pinned", "verify-finds-violations")
 @pytest.mark.parametrize("policy", _ONLY_THE_WORD, ids=lambda policy: policy.split()[2])
 def test_pins_are_asked_for_unless_a_policy_of_that_table_looks_at_its_client(exposed: Database, policy: str) -> None:
-    """A policy that has the word in it, or is about another table or role, does not stand for the pins of a table.
+    """A policy that has the word in it, is about another table or role, or stands beside others, does not replace pins.
 
     One word in a policy about e-mails switches off what keeps sales from being put into another client.
     """
@@ -1055,14 +1075,17 @@ def test_isolation_is_missed_until_the_last_table_that_the_web_api_reads_has_it(
         return " ".join(each["problem"] for each in found.of("clients_are_isolated"))
 
     with exposed.connect() as superuser:
-        for table in TENANT_TABLES:
+        for table, statement in zip(TENANT_TABLES, _ISOLATED, strict=True):
+            # Beside a policy that does not look at it, one that does keeps nobody from anything.
+            superuser.execute(statement.replace("RESTRICTIVE", "PERMISSIVE").encode())
             assert table in missed()
-            for statement in _PINS_DROPPED:
-                if statement.endswith(f".{table}"):
-                    superuser.execute(statement.encode())
-            superuser.execute(
-                f"CREATE POLICY isolated ON public.{table} TO authenticated USING (client_id = '{ACME}')".encode()
-            )
+            superuser.execute(f"DROP POLICY isolated ON public.{table}".encode())
+            for drop in _PINS_DROPPED:
+                if drop.endswith(f".{table}"):
+                    superuser.execute(drop.encode())
+            superuser.execute(statement.encode())
+        assert "on: products)" in missed(), "which visitors read as well"
+        superuser.execute("ALTER POLICY isolated ON public.products TO anon, authenticated")
         assert missed() == ""
         # A policy is asked where row-level security is on only.
         superuser.execute("ALTER TABLE public.uploads DISABLE ROW LEVEL SECURITY")

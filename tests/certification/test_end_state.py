@@ -304,6 +304,28 @@ def test_every_user_is_an_active_member_of_the_default_organization(migrated: Da
 
 
 @pytest.mark.claim("existing-users-are-members")
+def test_users_become_members_in_batches_whatever_their_primary_key(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the id of users is unique, and the primary key another one, each batch is a statement of its own too.
+
+    In one statement a million users are locked for as long as it takes, and nobody signs up or changes a name.
+    """
+    monkeypatch.setattr("phase_1.found.BATCH", 2)
+    database = templates.clone("founding")
+    database.execute(
+        "ALTER TABLE public.uploads DROP CONSTRAINT uploads_user_id_fkey; ALTER TABLE public.users ADD region int"
+        " NOT NULL DEFAULT 0, DROP CONSTRAINT users_pkey, ADD UNIQUE (id), ADD PRIMARY KEY (region, id)"
+    )
+    ((users,),) = database.query("SELECT count(*) FROM public.users")
+    script = run("--dsn", database.owner_dsn, "--online", "--dry-run").out
+    assert script.count("INSERT INTO public.user_organizations") == users // 2 + 1 > 2
+    assert run("--dsn", database.owner_dsn, "--online", "--force").status == 0
+    assert database.query("SELECT count(DISTINCT user_id) FROM public.user_organizations") == [(users,)]
+    database.drop()
+
+
+@pytest.mark.claim("existing-users-are-members")
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 def test_user_who_signs_up_while_the_run_waits_for_its_locks_is_a_member(isolation: str, templates: Templates) -> None:
     """A sign-up that is committed while the run waits for its locks gets its membership, whatever the isolation.

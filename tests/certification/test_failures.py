@@ -278,6 +278,46 @@ def test_build_does_not_begin_before_its_entry_is_written(
     assert len(lost) >= 2
 
 
+@pytest.mark.claim("exit-codes", "failure-is-logged")
+@pytest.mark.parametrize(("tag", "status"), [("DROP FUNCTION", FAILED), ("DROP TABLE", STOPPED)])
+def test_online_run_is_on_the_way_once_it_has_done_something(migrated: Database, tag: str, status: int) -> None:
+    """A failure at the first step ends --online with 1, as it ends the other mode; one at a later step with 5.
+
+    Who is told that it stopped on the way looks for what was done, and takes it back.
+    """
+    migrated.execute(
+        "CREATE FUNCTION public.keep() RETURNS event_trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE 'nothing is dropped' USING ERRCODE = 'disk_full'; END $$;"
+        f"CREATE EVENT TRIGGER keep ON ddl_command_start WHEN TAG IN ('{tag}') EXECUTE FUNCTION public.keep()"
+    )
+    ended = run("--dsn", migrated.owner_dsn, "--force", "--rollback", "--online")
+    assert ended.status == status, ended.err
+    assert ("the database is as it was" in ended.err) == (status == FAILED)
+    migrated.execute("DROP EVENT TRIGGER keep")
+    assert run("--dsn", migrated.owner_dsn, "--force", "--rollback", "--online").status == DONE
+
+
+@pytest.mark.claim("failure-leaves-no-trace", "failure-is-logged")
+def test_function_of_the_application_that_finds_no_table_is_named_with_the_cause(database: Database) -> None:
+    """Where a trigger relies on the search_path, which is empty, the message says so and names its function.
+
+    "relation does not exist", of a table that is there, sends whoever is on call the wrong way.
+    """
+    database.execute(
+        "CREATE TABLE public.audited (tag text); GRANT INSERT ON public.audited TO PUBLIC;"
+        "CREATE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN EXECUTE ''INSERT INTO audited VALUES ($1)'' USING tg_tag; END';"
+        "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION public.audit()"
+    )
+    done = run("--dsn", database.owner_dsn, "--force")
+    assert done.status == FAILED
+    assert "42P01" in done.err
+    assert "function public.audit() line 1" in done.err
+    assert "search_path" in done.err
+    database.execute("ALTER FUNCTION public.audit() SET search_path = public")
+    assert run("--dsn", database.owner_dsn, "--force").status == DONE
+
+
 @pytest.mark.claim("commit-verdict-is-read-from-server", "failure-is-logged")
 @WAYS
 @pytest.mark.parametrize("arrived", [True, False], ids=["reply lost", "request lost"])

@@ -16,9 +16,10 @@ from migrate import _look as look
 from phase_1.apply import Sessions
 from phase_1.options import parse
 from phase_1.plan import BEGIN, Plan, Transaction
+from phase_1.scripts import identifier
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
-from tests.support.locks import MODES, WITH_PARTITIONS, held
+from tests.support.locks import MODES, NAMES, WITH_PARTITIONS, held
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Locks = dict[str, str]
@@ -137,7 +138,7 @@ def _older(database: Database, table: str) -> Iterator[Any]:
     """A transaction that has read the table and has not ended: CONCURRENTLY waits for it."""
     with database.connect(autocommit=False) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute(f"SELECT FROM public.{table} LIMIT 1".encode())
+        connection.execute(f"SELECT FROM public.{identifier(table)} LIMIT 1".encode())
         yield connection.rollback
 
 
@@ -151,9 +152,10 @@ def _read(connection: Connection) -> dict[str, int]:
     """For each table the rows that this session has read so far, and has not told the statistics."""
     return dict(
         connection.execute(
-            "SELECT (regexp_match(relname, %s))[1], sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint"
-            " FROM pg_stat_xact_user_tables WHERE schemaname = 'public' AND relname ~ %s GROUP BY 1",
-            [WITH_PARTITIONS, WITH_PARTITIONS],
+            "SELECT t.relname, sum(coalesce(s.seq_tup_read, 0) + coalesce(s.idx_tup_fetch, 0))::bigint"
+            f" FROM pg_stat_xact_user_tables AS s {WITH_PARTITIONS.format('s.relid')} WHERE s.schemaname = 'public'"
+            " GROUP BY 1",
+            [NAMES],
         ).fetchall()
     )
 

@@ -432,7 +432,7 @@ class Life(RuleBasedStateMachine):
         step = _nth(at, concurrent if how in CONCURRENTLY else [*steps, operation])
         if how == "refused" and not self.model.logged:
             how = "killed"  # there is no log yet whose privileges could be revoked
-        before = _fingerprint(self.database)
+        before, began = _fingerprint(self.database), self._is_on_the_way(operation)
         self._count(f"{operation}{' --online' * online} {how} at {step.partition('(')[0]}")
         with Fault(self.database, step, how) as fault:
             code, result = _run(fault.dsn, *arguments, *["--online"] * online, "--force")
@@ -442,9 +442,21 @@ class Life(RuleBasedStateMachine):
         self._applied(committed)
         if step in steps and how == "half-way":
             self.model.invalidate(step)
-        assert code == (FAILED if how != "unheard" and (not online or step == "create_migration_log") else STOPPED)
+        assert code == (
+            STOPPED if how == "unheard" or (online and (began or committed or _concurrent(step))) else FAILED
+        )
         if not online and how != "unheard":
             assert difference(before, _fingerprint(self.database)) == []
+
+    def _is_on_the_way(self, operation: str) -> bool:
+        """Whether a run before this one was stopped in the middle."""
+        if operation == "migrate":
+            return bool(self.model.done - {"create_migration_log"})
+        [(last, status)] = self.owner.execute(
+            "SELECT operation, status FROM public.migration_log WHERE operation IN ('migrate', 'rollback')"
+            " ORDER BY id DESC LIMIT 1"
+        ).fetchall() or [("", "")]
+        return bool(last == operation and status != "completed")
 
     def _memberships(self) -> dict[tuple[str, str], Membership]:
         return {

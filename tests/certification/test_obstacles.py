@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -64,6 +65,8 @@ def test_online_run_stops_at_any_table_that_is_held_and_goes_on_when_it_is_free(
                 assert ended.status == STOPPED, ended.out + ended.err
                 assert f"process {holder.info.backend_pid} (report, " in ended.err
                 assert "55P03" in ended.err
+                # As long as it has waited, and not as long as it might have.
+                assert re.search(r"no lock in \d\.\d s, 1 try ", ended.err), ended.err
                 holder.rollback()
             [(step,)] = database.query(
                 f"SELECT details->>'step' FROM {LOG} WHERE status = 'failed' ORDER BY id DESC LIMIT 1"
@@ -362,6 +365,39 @@ def test_online_run_that_is_interrupted_once_ends_its_statement_and_stops(
             done = f"SELECT bool_or(status = 'completed') FROM {LOG} WHERE operation = 'add_client_id(email_logs)'"
         assert database.query(done) == [(True,)]
         assert go(database, "--online", *operation).status == DONE
+        assert leftovers(database) == []
+
+
+@pytest.mark.claim("online-resumes", "exit-codes")
+@pytest.mark.parametrize("jobs", [(), ("--jobs", "2")], ids=["alone", "jobs"])
+def test_run_says_what_it_still_waits_for_and_leaves_it_when_interrupted_again(
+    templates: Templates, jobs: tuple[str, ...]
+) -> None:
+    """Ctrl-C twice cancels a build; clearing up behind it is said, and a third time leaves that to the next run.
+
+    Who presses it again and again, and sees nothing, kills the process.
+    """
+    with found(templates, BACK) as database:
+        database.execute("DROP INDEX public.idx_uploads_client_user_id")
+        with database.connect(autocommit=False) as reader:
+            # The build waits for its snapshot, and what drops the index for its lock.
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM public.uploads")
+            process = start("--dsn", database.owner_dsn, "--force", "--online", *jobs)
+            assert process.stdout is not None
+            waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)) AND query LIKE %s"
+            wait_for(database, waits, reader.info.backend_pid, "CREATE INDEX%", patience=PATIENCE)
+            for said in ("Ctrl-C again cancels it", "Ctrl-C leaves it"):
+                process.send_signal(signal.SIGINT)
+                assert any(said in line for line in process.stdout), said
+            wait_for(database, waits, reader.info.backend_pid, "DROP INDEX%", patience=PATIENCE)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == STOPPED, err
+        assert "run the same command again to go on" in err
+        assert "Traceback" not in err
+        assert leftovers(database) != []
+        assert go(database, "--online", *jobs).status == DONE
         assert leftovers(database) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import psycopg
@@ -19,7 +20,7 @@ from tests.support.runner import Run, run
 
 pytestmark = pytest.mark.claim("partitioned-tables-too")
 
-_PARTITIONS = ("sellout_entries2_2025", "sellout_entries2_2026", "sellout_entries2_default")
+_PARTITIONS = ("sellout_entries2_2025", '"Sales 2026"', "sellout_entries2_default")
 _INDEXES = [index.name for table in TABLES if table.name == "sellout_entries2" for index in table.indexes]
 
 #: Which kinds there are: a trigger BEFORE each row of a partitioned table came with PostgreSQL 13.
@@ -44,7 +45,7 @@ def _run_until(database: Database, point: int, *arguments: str) -> tuple[Run, in
     seen: list[str] = []
 
     def cut(statement: Statement) -> Literal["cut"] | None:
-        if statement.connection != 0 or "sellout_entries2" not in statement.sql:
+        if statement.connection != 0 or not re.search("sellout_entries2|Sales", statement.sql):
             return None
         seen.append(statement.sql)
         return "cut" if len(seen) == point else None
@@ -65,7 +66,8 @@ def test_partitioned_table_is_migrated_and_taken_back_without_a_row_written(
     """
     database = templates.clone(kind)
     # The rows of a partition can be asked for without the table, where its own row security is all there is.
-    database.execute("ALTER TABLE public.sellout_entries2_2025 ENABLE ROW LEVEL SECURITY")
+    for name in _PARTITIONS[:2]:
+        database.execute(f"ALTER TABLE public.{name} ENABLE ROW LEVEL SECURITY")
     before, rows = catalog(database), database.rows_with_xmin()
     _run(database, *mode)
     assert database.rows_with_xmin() == rows
@@ -84,7 +86,9 @@ def test_partitioned_table_is_migrated_and_taken_back_without_a_row_written(
             name,
             _INDEXES,
         ) == [(len(_INDEXES),)]
-    assert database.query("SELECT count(*) FROM pg_policy WHERE polrelid = 'sellout_entries2_2025'::regclass") == [(3,)]
+        assert database.query("SELECT count(*) FROM pg_policy WHERE polrelid = %s::regclass", name) == [
+            (0 if name.endswith("default") else 3,)
+        ]
     _run(database, "--rollback", *mode)
     assert difference(before, catalog(database)) == []
     assert database.rows_with_xmin() == rows
@@ -176,6 +180,35 @@ def test_partition_that_comes_later_is_part_of_it_and_goes_with_the_rollback(tem
     database.drop()
 
 
+@pytest.mark.parametrize("then", ["goes on", "goes back"])
+def test_partition_may_have_another_name_by_then(templates: Templates, then: str) -> None:
+    """A partition that is renamed half-way, and once more afterwards, is completed and taken back like the others.
+
+    What is looked for by a name of its own is missed: the key cannot be validated, and the pins stop the rollback.
+    """
+    database = templates.clone("founding-partitioned")
+    database.execute("ALTER TABLE public.sellout_entries2_2025 ENABLE ROW LEVEL SECURITY")
+    before = catalog(database)
+
+    def cut(statement: Statement) -> Literal["cut"] | None:
+        return "cut" if "VALIDATE CONSTRAINT sellout_entries2_2025_client_id_fkey" in statement.sql else None
+
+    with Proxy(database.server) as proxy:
+        proxy.before(cut)
+        assert run("--dsn", proxy.dsn(database.name, OWNER), "--force", "--online").status == STOPPED
+    database.execute("ALTER TABLE public.sellout_entries2_2025 RENAME TO sales_of_2025")
+    if then == "goes on":
+        _run(database, "--online")
+        assert run("--dsn", database.owner_dsn, "--verify").status == 0
+        database.execute("ALTER TABLE public.sales_of_2025 RENAME TO archive_of_2025")
+        assert "Nothing to do" in _run(database)
+    _run(database, "--rollback", "--online")
+    now = "archive" if then == "goes on" else "sales"
+    database.execute(f"ALTER TABLE public.{now}_of_2025 RENAME TO sellout_entries2_2025")
+    assert difference(before, catalog(database)) == []
+    database.drop()
+
+
 @pytest.mark.claim("writes-pinned", "verify-finds-violations")
 def test_partition_with_row_security_is_pinned_by_itself_and_missed_where_it_is_not(templates: Templates) -> None:
     """--verify asks for the pins of each partition that has row security, whatever a policy of the table says.
@@ -183,23 +216,23 @@ def test_partition_with_row_security_is_pinned_by_itself_and_missed_where_it_is_
     Who names a partition is asked for its policies only, and puts sales into another client.
     """
     database = templates.clone("founding-partitioned")
-    database.execute("ALTER TABLE public.sellout_entries2_2025 ENABLE ROW LEVEL SECURITY")
+    database.execute('ALTER TABLE public."Sales 2026" ENABLE ROW LEVEL SECURITY')
     _run(database)
     database.execute(
         "CREATE POLICY of_client ON public.sellout_entries2 USING (client_id IS NOT NULL);"
-        "DROP POLICY phase_1_client_pinned_update ON public.sellout_entries2_2025"
+        'DROP POLICY phase_1_client_pinned_update ON public."Sales 2026"'
     )
     found = run("--dsn", database.owner_dsn, "--verify", "--json")
     assert (found.status, [each["object"] for each in found.of("writes_are_pinned")]) == (
         VIOLATIONS,
-        ["public.sellout_entries2_2025"],
+        ['public."Sales 2026"'],
     )
     _run(database)
     assert run("--dsn", database.owner_dsn, "--verify").status == 0
     # A policy of the partition's own that looks at its client replaces them there.
-    database.execute("CREATE POLICY of_client ON public.sellout_entries2_2025 USING (client_id IS NOT NULL)")
+    database.execute('CREATE POLICY of_client ON public."Sales 2026" USING (client_id IS NOT NULL)')
     for suffix in ("", "_update", "_delete"):
-        database.execute(f"DROP POLICY phase_1_client_pinned{suffix} ON public.sellout_entries2_2025")
+        database.execute(f'DROP POLICY phase_1_client_pinned{suffix} ON public."Sales 2026"')
     assert run("--dsn", database.owner_dsn, "--verify").status == 0
     assert "Nothing to do" in _run(database)
     database.drop()

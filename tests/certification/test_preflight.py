@@ -38,10 +38,38 @@ CREATE TYPE public.{name} AS ENUM ({labels});
 ALTER TABLE public.uploads ALTER status TYPE public.{name} USING 'done'::public.{name};
 """
 
+#: A type as the extension citext has it, which not every server has.
+CITEXT = """
+DROP FUNCTION public.finish_upload;
+ALTER TABLE public.uploads DROP CONSTRAINT uploads_status_check, ALTER status DROP DEFAULT;
+CREATE TYPE public.citext;
+CREATE FUNCTION public.citextin(cstring) RETURNS public.citext LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION public.citextout(public.citext) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE public.citext (INPUT = public.citextin, OUTPUT = public.citextout, LIKE = text, CATEGORY = 'S');
+CREATE CAST (text AS public.citext) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE CAST (public.citext AS text) WITHOUT FUNCTION AS IMPLICIT;
+"""
+
+#: A function for event triggers, which writes down what was done.
+DDL_AUDIT = """
+CREATE TABLE IF NOT EXISTS public.ddl_audit (tag text);
+GRANT INSERT ON public.ddl_audit TO PUBLIC;
+CREATE FUNCTION public.{name}() RETURNS event_trigger LANGUAGE plpgsql {setting}
+    AS $$ BEGIN {insert} VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER {name} ON {event} EXECUTE FUNCTION public.{name}();
+"""
+
 #: A function for triggers.
 HISTORY = """
 CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
 CREATE TRIGGER {name} BEFORE UPDATE ON public.{table} FOR EACH ROW EXECUTE FUNCTION public.{name}();
+"""
+
+#: A trigger whose function looks at a column.
+FILLING = """
+CREATE FUNCTION public.{name}() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN NEW.{column} := coalesce(NEW.{column}); RETURN NEW; END $$;
+CREATE TRIGGER {name} {when} EXECUTE FUNCTION public.{name}();
 """
 
 ORGANIZATIONS = """
@@ -83,6 +111,29 @@ ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
 UPDATE public.email_logs SET client_id = '11111111-1111-4111-8111-111111111111'
 WHERE id IN (SELECT id FROM public.email_logs ORDER BY id LIMIT 1);
 """
+
+#: The same, complete and without a default.
+REQUIRED_CLIENT_ID = """
+ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '11111111-1111-4111-8111-111111111111';
+ALTER TABLE public.email_logs ALTER COLUMN client_id DROP DEFAULT;
+"""
+
+#: How the application keeps its clients apart on the products.
+OF_CLIENT = (
+    "CREATE POLICY of_client ON public.products {} TO authenticated"
+    " USING (client_id = nullif(current_setting('app.client', TRUE), '')::uuid);"
+)
+#: The deployed application with a client_id on products, and a policy by it.
+KEPT_APART = (
+    "SET search_path = public, extensions;"
+    + ORGANIZATIONS
+    + """
+    REVOKE ALL ON public.organizations FROM anon, authenticated;
+    ALTER TABLE public.products ADD client_id uuid;
+    UPDATE public.products SET client_id = '11111111-1111-4111-8111-111111111111' WHERE ean LIKE '4%';
+    """
+    + OF_CLIENT.format("AS RESTRICTIVE")
+)
 
 
 def add_columns(table: str, up_to: int) -> str:
@@ -140,6 +191,23 @@ def migrated_after(*first: str, since: str = "") -> Callable[[Database], None]:
     return again
 
 
+def migrated_again(database: Database) -> None:
+    """A second run, which does what is missing."""
+    assert run("--dsn", database.owner_dsn, "--force").status == DONE
+
+
+def stopped(statement: str, *arguments: str) -> Callable[[Database], None]:
+    """A database in which an online run was stopped by a transaction with this statement."""
+
+    def stop(database: Database) -> None:
+        with database.connect(autocommit=False) as application:
+            application.execute(statement.encode())
+            limits = ("--give-up-after", "100ms", "--concurrently-timeout", "100ms")
+            assert run("--dsn", database.owner_dsn, "--force", "--online", *limits, *arguments).status == STOPPED
+
+    return stop
+
+
 #: Organizations that belong to another one.
 PARENTS = "ALTER TABLE public.organizations ADD COLUMN parent_id uuid REFERENCES public.organizations (id)"
 
@@ -154,6 +222,18 @@ CASES: tuple[Case, ...] = (
         problem="transactions are read only by default here",
         mended_by="without default_transaction_read_only",
         by_hand="ALTER ROLE app_owner IN DATABASE {database} RESET default_transaction_read_only",
+    ),
+    Case(
+        "lock_timeout_is_below_that_of_deadlocks",
+        "as long",
+        near_miss="ALTER DATABASE {database} SET deadlock_timeout = '800ms'",
+        near_miss_options=("--lock-timeout", "799ms"),
+        violation="",
+        options=("--lock-timeout", "800ms"),
+        object="--lock-timeout",
+        problem="800ms is not below deadlock_timeout, 800 ms: .* the application's statement may be the one",
+        mended_by="leave it out, or give less",
+        options_by_hand=("--lock-timeout", "100ms"),
     ),
     Case(
         "tenant_table_is_there",
@@ -172,6 +252,30 @@ CASES: tuple[Case, ...] = (
         object="public.email_logs",
         problem="is not a table",
         mended_by="--skip-table email_logs",
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "table",
+        near_miss=stopped("LOCK TABLE public.email_logs IN ACCESS SHARE MODE"),
+        near_miss_options=("--skip-table", "email_logs"),
+        violation="",
+        options=("--skip-table", "uploads"),
+        object="public.uploads",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--skip-table", "email_logs"),
+    ),
+    Case(
+        "what_was_begun_is_not_left_out",
+        "index",
+        near_miss=stopped("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"),
+        near_miss_options=("--skip-index", "idx_uploads_client_user_id"),
+        violation="",
+        options=("--skip-index", "idx_users_client_created_at"),
+        object="public.idx_users_client_created_at",
+        problem="a run that was stopped has begun with it",
+        mended_by="run the migration again and do not leave it out",
+        options_by_hand=("--online",),
     ),
     Case(
         "partitions_can_be_migrated",
@@ -208,7 +312,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE TABLE public.old_mails () INHERITS (public.email_logs)",
         object="public.email_logs",
         problem="has tables that inherit from it",
-        mended_by="--skip-table email_logs",
+        mended_by="ALTER TABLE public.old_mails NO INHERIT public.email_logs",
     ),
     Case(
         "tenant_table_is_there",
@@ -250,6 +354,17 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "role_owns_the_table",
+        "of a role whose rights are not inherited",
+        near_miss="GRANT {role} TO app_owner; ALTER TABLE public.email_logs OWNER TO {role}",
+        violation="GRANT {role} TO app_owner WITH INHERIT FALSE",
+        object="public.email_logs",
+        problem=r"and app_owner is a member of that role without its rights \(NOINHERIT\)",
+        mended_by=r"connect as \S+, or begin the session as that role: add options=-crole=\S+ to the connection",
+        by_hand="GRANT {role} TO app_owner WITH INHERIT TRUE",
+        pg=">=16",
+    ),
+    Case(
+        "role_owns_the_table",
         "partition of another role",
         near_miss=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT",
         violation=f"{PARTITIONED}; CREATE TABLE public.mails_default PARTITION OF public.email_logs DEFAULT;"
@@ -273,6 +388,26 @@ CASES: tuple[Case, ...] = (
         stages=("preflight",),
         by_hand="ALTER TABLE public.organizations OWNER TO app_owner;"
         "ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "role_owns_the_functions",
+        "finished by another role",
+        near_miss="GRANT {role} TO app_owner; ALTER FUNCTION public.validate_client_access(uuid, uuid) OWNER TO {role}",
+        violation="ALTER FUNCTION public.get_user_organization_id(uuid) OWNER TO {superuser}",
+        object=r"public.get_user_organization_id\(uuid\)",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) OWNER TO app_owner",
+    ),
+    Case(
+        "role_owns_the_functions",
+        "extension of another role",
+        violation="INSERT INTO public.migration_log (phase, operation, status)"
+        " VALUES ('phase_1', 'create_pgcrypto', 'completed')",
+        object="extension pgcrypto",
+        problem="only with the rights of that role can it be dropped",
+        mended_by=r"connect as \S+",
+        by_hand="DELETE FROM public.migration_log WHERE operation = 'create_pgcrypto'",
+        pg="< 13",  # where it is there
     ),
     Case(
         "role_may_create",
@@ -352,6 +487,53 @@ CASES: tuple[Case, ...] = (
         object="public.uploads.status",
         problem="is of type integer and never 'pending' or 'processing'",
         mended_by="--skip-index idx_uploads_client_status",
+    ),
+    Case(
+        "index_literals_fit",
+        "text that is compared in another way",
+        near_miss=CITEXT + "CREATE TABLE public.states (status public.citext); CREATE DOMAIN public.short AS char(20);"
+        "CREATE DOMAIN public.status AS public.short; ALTER TABLE public.uploads ALTER status TYPE public.status",
+        violation="CREATE DOMAIN public.of_upload AS public.citext;"
+        "ALTER TABLE public.uploads ALTER status TYPE public.of_upload USING status::text::public.citext",
+        object="public.uploads.status",
+        problem="is of type public.of_upload, whose = is not that of text: idx_uploads_client_status would serve",
+        mended_by="--skip-index idx_uploads_client_status",
+    ),
+    *(
+        Case(
+            "index_columns_can_be_indexed",
+            title,
+            near_miss="DROP VIEW public.sales_by_month; CREATE DOMAIN public.place AS point;"
+            "CREATE DOMAIN public.list AS int[]; CREATE DOMAIN public.lists AS public.list;"
+            "ALTER TABLE public.sellout_entries2 DROP reseller, ADD reseller public.lists;"
+            "ALTER TABLE public.products ALTER ean TYPE varchar(20)",
+            violation=f"ALTER TABLE public.sellout_entries2 DROP reseller, ADD reseller {kind}",
+            object="public.sellout_entries2.reseller",
+            problem=f"is of type {kind}, which has no order, and idx_sellout_entries2_client_reseller is to be built",
+            mended_by="--skip-index idx_sellout_entries2_client_reseller",
+        )
+        for title, kind in (("json", "json"), ("a domain", "public.place"))
+    ),
+    Case(
+        "index_columns_can_be_indexed",
+        "time",
+        near_miss="ALTER TABLE public.email_logs DROP sent_at;"
+        "ALTER TABLE public.email_logs RENAME created_at TO logged_at",
+        violation="ALTER TABLE public.email_logs DROP logged_at, ADD created_at json",
+        object="public.email_logs.created_at",
+        problem="is of type json, which has no order, and idx_email_logs_client_created_at is to be built on it",
+        mended_by="--skip-index idx_email_logs_client_created_at",
+    ),
+    Case(
+        "index_columns_can_be_indexed",
+        "virtual",
+        near_miss="DROP VIEW public.sales_by_month; ALTER TABLE public.sellout_entries2 DROP year,"
+        " ADD year int GENERATED ALWAYS AS (quantity) STORED, ADD half int GENERATED ALWAYS AS (quantity / 2) VIRTUAL",
+        violation="ALTER TABLE public.sellout_entries2 DROP year, ADD year int GENERATED ALWAYS AS (quantity) VIRTUAL",
+        object="public.sellout_entries2.year",
+        problem="is a generated column that is not stored, and idx_sellout_entries2_client_\\w+ is to be built on it",
+        mended_by="--skip-index idx_sellout_entries2_client_\\w+",
+        pg=">= 18",
     ),
     Case(
         "users_have_a_uuid_key",
@@ -490,6 +672,130 @@ CASES: tuple[Case, ...] = (
         mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id DROP NOT NULL",
         pg=">= 18",
     ),
+    *(
+        Case(
+            "client_id_has_no_other_default",
+            title,
+            near_miss="ALTER TABLE public.uploads ADD client_id uuid DEFAULT NULL, ADD o uuid DEFAULT md5('')::uuid;"
+            "ALTER TABLE public.email_logs ADD client_id uuid;"
+            f"ALTER TABLE public.email_logs ALTER client_id SET DEFAULT '{DEFAULT_ORGANIZATION}'",
+            violation=f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT {default}",
+            object="public.uploads.client_id",
+            problem="and goes to the default organization after the migration$",
+            mended_by="ALTER TABLE public.uploads ALTER COLUMN client_id DROP DEFAULT",
+        )
+        for title, default in (
+            ("of the session", "current_setting('app.client')::uuid"),
+            ("another organization", "'11111111-1111-4111-8111-111111111111'"),
+        )
+    ),
+    Case(
+        "client_id_has_no_other_default",
+        "left out",
+        violation="ALTER TABLE public.uploads ADD client_id uuid;"
+        "ALTER TABLE public.uploads ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
+        object="public.uploads.client_id",
+        problem="and goes to the default organization after the migration$",
+        mended_by="--skip-table uploads",
+    ),
+    Case(
+        "client_id_has_no_other_default",
+        "users",
+        violation="ALTER TABLE public.users ADD client_id uuid;"
+        "ALTER TABLE public.users ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
+        object="public.users.client_id",
+        problem="and goes to the default organization after the migration$",
+        mended_by="ALTER TABLE public.users ALTER COLUMN client_id DROP DEFAULT, where the application .* itself$",
+        by_hand="ALTER TABLE public.users ALTER COLUMN client_id DROP DEFAULT",
+    ),
+    Case(
+        "triggers_do_not_fill_client_id",
+        "in its body",
+        near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+        + FILLING.format(name="other", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="filename")
+        + FILLING.format(name="after", when="AFTER INSERT ON public.uploads FOR EACH ROW", column="client_id")
+        + FILLING.format(name="on_update", when="BEFORE UPDATE ON public.uploads FOR EACH ROW", column="client_id")
+        + FILLING.format(name="once", when="BEFORE INSERT ON public.uploads", column="client_id")
+        # The column is added with its default, and is not there yet.
+        + FILLING.format(name="elsewhere", when="BEFORE INSERT ON public.products FOR EACH ROW", column="client_id")
+        + FILLING.format(name="off", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id")
+        + "ALTER TABLE public.uploads DISABLE TRIGGER off;",
+        violation=FILLING.format(name="fills", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id"),
+        object="trigger fills on public.uploads",
+        problem="finds the default organization there, and not NULL",
+        mended_by="--skip-table uploads",
+        by_hand="DROP TRIGGER fills ON public.uploads",
+    ),
+    Case(
+        "triggers_do_not_fill_client_id",
+        "in its condition",
+        near_miss="ALTER TABLE public.uploads ADD client_id uuid;"
+        f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT '{DEFAULT_ORGANIZATION}';"
+        + FILLING.format(
+            name="fills",
+            when="BEFORE INSERT ON public.uploads FOR EACH ROW WHEN (NEW.client_id IS NULL)",
+            column="filename",
+        ),
+        violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
+        object="trigger fills on public.uploads",
+        problem="finds the default organization there, and not NULL",
+        mended_by="--skip-table uploads",
+        by_hand="DROP TRIGGER fills ON public.uploads",
+    ),
+    *(
+        Case(
+            "pins_lock_no_client_out",
+            title,
+            near_miss=KEPT_APART + "ALTER TABLE public.email_logs ADD client_id uuid; UPDATE public.email_logs"
+            " SET client_id = '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD client_id uuid",
+            violation="DROP POLICY of_client ON public.products;" + violation,
+            object="public.products",
+            problem=r"^[1-9]\d* rows belong to other organizations than the default one, and authenticated, "
+            rf"which may write them today, could not once it is kept to that one \({commands}\)$",
+            mended_by="CREATE POLICY of_client ON public.products AS RESTRICTIVE TO authenticated",
+            by_hand="DROP POLICY IF EXISTS of_client ON public.products;" + OF_CLIENT.format("AS RESTRICTIVE"),
+            variant="deployed",
+        )
+        for title, violation, commands in (
+            ("no policy by client", "", "DELETE, INSERT, UPDATE"),
+            ("one beside another", OF_CLIENT.format("AS PERMISSIVE"), "DELETE, INSERT, UPDATE"),
+            ("one for an update", OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE"), "DELETE, INSERT"),
+        )
+    ),
+    Case(
+        "pins_lock_no_client_out",
+        "left out",
+        violation=KEPT_APART + "DROP POLICY of_client ON public.products",
+        object="public.products",
+        problem="rows belong to other organizations than the default one",
+        mended_by="--skip-table products",
+        variant="deployed",
+    ),
+    Case(
+        "pins_lock_no_client_out",
+        "users",
+        violation=KEPT_APART + "ALTER TABLE public.users ADD client_id uuid;"
+        "UPDATE public.users SET client_id = '11111111-1111-4111-8111-111111111111'",
+        object="public.users",
+        problem=r"could not once it is kept to that one \(UPDATE\)$",
+        mended_by=r"ON public.users AS RESTRICTIVE TO authenticated USING \(client_id = \.\.\.\)$",
+        by_hand=OF_CLIENT.format("AS RESTRICTIVE").replace("products", "users"),
+        variant="deployed",
+    ),
+    Case(
+        "other_policies_are_relied_on",
+        "restrictive",
+        near_miss="ALTER TABLE public.products ADD client_id uuid; ALTER TABLE public.email_logs ADD client_id uuid;"
+        + OF_CLIENT.format("AS PERMISSIVE")
+        + OF_CLIENT.format("AS RESTRICTIVE FOR SELECT").replace("products", "email_logs"),
+        violation="DROP POLICY of_client ON public.products;" + OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE"),
+        object="public.products",
+        problem=r"does not keep anon, authenticated to the default organization here \(UPDATE\), and relies on what "
+        "looks at client_id: policy of_client$",
+        mended_by="see that it lets nobody write a row of another client",
+        by_hand="DROP POLICY of_client ON public.products",
+        variant="deployed",
+    ),
     Case(
         "client_id_points_to_organizations",
         "no organizations",
@@ -564,6 +870,17 @@ CASES: tuple[Case, ...] = (
         object="constraint email_logs_client_id_fkey on public.email_logs",
         problem="ties client_id in another way: FOREIGN KEY .* ON DELETE CASCADE",
         mended_by="ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_client_id_fkey",
+    ),
+    Case(
+        "client_id_foreign_key_restricts",
+        "not enforced",
+        near_miss=ORGANIZATIONS + "ALTER TABLE public.uploads ADD COLUMN client_id uuid"
+        " REFERENCES public.organizations (id) ON DELETE RESTRICT",
+        violation="ALTER TABLE public.uploads ALTER CONSTRAINT uploads_client_id_fkey NOT ENFORCED",
+        object="constraint uploads_client_id_fkey on public.uploads",
+        problem="ties client_id in another way: FOREIGN KEY .* NOT ENFORCED",
+        mended_by="ALTER TABLE public.uploads DROP CONSTRAINT uploads_client_id_fkey",
+        pg=">= 18",
     ),
     Case(
         "client_id_foreign_key_restricts",
@@ -649,6 +966,27 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "index_name_is_free",
+        "of a partition",
+        near_miss="CREATE INDEX idx_sellout_entries2_2026_client_reseller ON public.sellout_entries2_2026 (reseller);"
+        "ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2026",
+        violation="CREATE INDEX idx_sellout_entries2_2025_client_upload_id ON public.sellout_entries2_2025 (upload_id)",
+        object="public.idx_sellout_entries2_2025_client_upload_id",
+        problem="is another index: CREATE INDEX",
+        mended_by="ALTER INDEX public.idx_sellout_entries2_2025_client_upload_id"
+        " RENAME TO former_idx_sellout_entries2_2025_client_upload_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "index_name_is_free",
+        "a table in the place of one of a partition",
+        violation="CREATE TABLE public.idx_sellout_entries2_2025_client_upload_id ()",
+        object="public.idx_sellout_entries2_2025_client_upload_id",
+        problem="is the name of another object",
+        mended_by="--skip-index idx_sellout_entries2_client_upload_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "index_name_is_free",
         "a view",
         violation="CREATE VIEW public.idx_products_client_ean AS SELECT 1 AS one",
         object="public.idx_products_client_ean",
@@ -668,13 +1006,13 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "new_table_name_is_free",
-        "function beside what Phase 1 did",
+        "procedure beside what Phase 1 did",
         near_miss=LOG + "INSERT INTO public.migration_log (phase, operation, status)"
         " VALUES ('phase_1', 'analyze_table(users)', 'completed')",
-        violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
+        violation="CREATE PROCEDURE public.get_user_organization_id(uuid) LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
         stages=("preflight",),
     ),
     Case(
@@ -695,7 +1033,7 @@ CASES: tuple[Case, ...] = (
         violation="CREATE FUNCTION public.get_user_organization_id(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT $1'",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="is there already, and the log does not say that Phase 1 created it",
-        mended_by=r"ALTER FUNCTION public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
+        mended_by=r"ALTER ROUTINE public.get_user_organization_id\(uuid\) RENAME TO former_get_user_organization_id",
     ),
     *(
         Case(
@@ -721,6 +1059,27 @@ CASES: tuple[Case, ...] = (
         problem="has the name of the sequence of the log to come",
         mended_by="ALTER TABLE public.migration_log_id_seq RENAME TO former_migration_log_id_seq",
     ),
+    *(
+        Case(
+            "log_is_written_by_who_owns_the_tables",
+            f"{title}, {stage}",
+            near_miss=f"{log} GRANT SELECT, REFERENCES ON public.migration_log TO {{role}};"
+            "GRANT ALL ON public.migration_log TO {superuser}",
+            violation=violation,
+            object="public.migration_log",
+            problem=r"^\S+_role may write to it",
+            mended_by=mended_by,
+            user=user,
+            user_by_hand=user,
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", "SET ROLE app_owner;"))
+        for title, violation, mended_by, user in (
+            ("a grant", "GRANT INSERT (operation) ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("triggers", "GRANT TRIGGER ON public.migration_log TO {role}", "REVOKE .* FROM .*", OWNER),
+            ("its owner", "ALTER TABLE public.migration_log OWNER TO {role}", "ALTER TABLE .* TO app_owner", None),
+        )
+    ),
     Case(
         "organizations_can_be_adopted",
         "name",
@@ -728,8 +1087,7 @@ CASES: tuple[Case, ...] = (
         violation="UPDATE public.organizations SET name = 'Default Organization'",
         object="public.organizations",
         problem="the name Default Organization belongs to the organization acme",
-        mended_by="give the one that is to be the default the slug default-org",
-        by_hand="UPDATE public.organizations SET slug = 'default-org'",
+        mended_by="UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'acme'",
     ),
     Case(
         "organizations_can_be_adopted",
@@ -762,6 +1120,16 @@ CASES: tuple[Case, ...] = (
         object="public.uploads",
         problem="has FORCE ROW LEVEL SECURITY, and app_owner cannot bypass it",
         mended_by="ALTER TABLE public.uploads NO FORCE ROW LEVEL SECURITY",
+    ),
+    Case(
+        "row_security_lets_the_owner_through",
+        "forced on a partition",
+        near_miss="ALTER TABLE public.sellout_entries2_2025 FORCE ROW LEVEL SECURITY",
+        violation="ALTER TABLE public.sellout_entries2_2025 ENABLE ROW LEVEL SECURITY",
+        object="public.sellout_entries2_2025",
+        problem="has FORCE ROW LEVEL SECURITY, and app_owner cannot bypass it",
+        mended_by="ALTER TABLE public.sellout_entries2_2025 NO FORCE ROW LEVEL SECURITY",
+        variant="founding-partitioned",
     ),
     Case(
         "row_type_is_not_a_column_type",
@@ -849,6 +1217,19 @@ CASES: tuple[Case, ...] = (
         " UPDATE public.sellout_entries2 SET reseller = repeat('x', 2596) WHERE id = 1",
         violation="ALTER TABLE public.sellout_entries2 ALTER COLUMN reseller SET STORAGE EXTENDED;"
         f" UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
+        object="public.sellout_entries2.reseller",
+        problem="has 1 values of more than 2,600 bytes as they are stored",
+        mended_by=r"pg_column_size\(reseller\) > 2600",
+        by_hand="UPDATE public.sellout_entries2 SET reseller = left(reseller, 20)"
+        " WHERE pg_column_size(reseller) > 2600",
+    ),
+    Case(
+        "index_values_fit",
+        "a domain",
+        near_miss="DROP VIEW public.sales_by_month;"
+        "CREATE DOMAIN public.shop AS text; CREATE DOMAIN public.reseller AS public.shop;"
+        "ALTER TABLE public.sellout_entries2 ALTER reseller TYPE public.reseller",
+        violation=f"UPDATE public.sellout_entries2 SET reseller = '{TOO_LONG}' WHERE id = 1",
         object="public.sellout_entries2.reseller",
         problem="has 1 values of more than 2,600 bytes as they are stored",
         mended_by=r"pg_column_size\(reseller\) > 2600",
@@ -999,9 +1380,21 @@ CASES: tuple[Case, ...] = (
         violation="CREATE TRIGGER on_update BEFORE UPDATE ON public.email_logs"
         " FOR EACH ROW EXECUTE FUNCTION public.stamp()",
         object="trigger on_update on public.email_logs",
-        problem="fires for the rows whose client_id is filled",
+        problem="is applied to the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
         by_hand="ALTER TABLE public.email_logs DISABLE TRIGGER on_update",
+    ),
+    Case(
+        "triggers_will_fire_on_the_fill",
+        "rule",
+        near_miss="ALTER TABLE public.email_logs ADD COLUMN client_id uuid;"
+        "CREATE RULE kept AS ON DELETE TO public.email_logs DO INSTEAD NOTHING;"
+        "CREATE RULE elsewhere AS ON UPDATE TO public.products DO INSTEAD NOTHING",
+        violation="CREATE RULE never AS ON UPDATE TO public.email_logs DO INSTEAD NOTHING",
+        object="rule never on public.email_logs",
+        problem=r"is applied to the rows whose client_id is filled, .* the migration stops there \(23514\)",
+        mended_by="see what it does to a row that is updated",
+        by_hand="ALTER TABLE public.email_logs DISABLE RULE never",
     ),
     Case(
         "triggers_will_fire_on_the_fill",
@@ -1017,9 +1410,69 @@ CASES: tuple[Case, ...] = (
         violation="ALTER TABLE public.email_logs DISABLE TRIGGER USER; UPDATE public.email_logs SET client_id = NULL;"
         "ALTER TABLE public.email_logs ENABLE TRIGGER USER",
         object="trigger on_update on public.email_logs",
-        problem="fires for the rows whose client_id is filled",
+        problem="is applied to the rows whose client_id is filled",
         mended_by="see what it does to a row that is updated",
         by_hand="DROP TRIGGER on_update ON public.email_logs",
+    ),
+    *(
+        Case(
+            "triggers_name_the_schema",
+            f"event trigger on {event}",
+            near_miss=DDL_AUDIT.format(name="audit", setting="", insert='INSERT INTO "public" . ddl_audit', event=event)
+            + DDL_AUDIT.format(
+                name="fixed", setting="SET search_path = public", insert="INSERT INTO ddl_audit", event=event
+            )
+            + HISTORY.format(name="logged", table="uploads", body="UPDATE ddl_audit SET tag = ''"),
+            violation="CREATE OR REPLACE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+            ' AS $$ BEGIN insert into\n "ddl_audit" VALUES (tg_tag); END $$',
+            object=r"public.audit\(\)",
+            problem="is run by event trigger audit with an empty search_path, and names ddl_audit without its schema",
+            mended_by=r"ALTER FUNCTION public.audit\(\) SET search_path = public",
+            stages=("rollback",) if event == "sql_drop" else ("preflight",),
+        )
+        for event in ("ddl_command_start", "ddl_command_end", "sql_drop")
+    ),
+    Case(
+        "triggers_name_the_schema",
+        "on the rows that are filled",
+        near_miss="CREATE TABLE public.changes (id uuid); ALTER TABLE public.products ADD COLUMN client_id uuid;"
+        + HISTORY.format(name="logged", table="uploads", body="INSERT INTO changes VALUES (OLD.id)")
+        + HISTORY.format(name="off", table="products", body="INSERT INTO changes VALUES (OLD.id)")
+        + "ALTER TABLE public.products DISABLE TRIGGER off;",
+        violation=HISTORY.format(name="changed", table="products", body="INSERT INTO changes VALUES (OLD.id)"),
+        object=r"public.changed\(\)",
+        problem="is run by trigger changed on public.products with an empty search_path, and names changes without",
+        mended_by=r"ALTER FUNCTION public.changed\(\) SET search_path = public",
+        stages=("preflight",),
+    ),
+    Case(
+        "filled_rows_can_be_published",
+        "no key",
+        near_miss="ALTER TABLE public.email_logs ADD client_id uuid; ALTER TABLE public.uploads ADD client_id uuid;"
+        "ALTER TABLE public.products DROP CONSTRAINT products_pkey;"
+        "CREATE PUBLICATION ours FOR TABLE public.email_logs, public.uploads, public.products;"
+        "CREATE PUBLICATION inserts FOR TABLE public.sellout_entries2 WITH (publish = 'insert');"
+        "ALTER TABLE public.sellout_entries2 DROP CONSTRAINT sellout_entries2_pkey, ADD client_id uuid",
+        violation="ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_pkey",
+        object="public.email_logs",
+        problem=r"publication ours carries it without a key to know its rows by: none can be updated \(55000\)",
+        mended_by="ALTER TABLE public.email_logs REPLICA IDENTITY FULL",
+        stages=("preflight",),
+    ),
+    Case(
+        "filled_rows_can_be_published",
+        "no identity",
+        near_miss=migrated_after(
+            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid, ADD UNIQUE (id);"
+            "CREATE PUBLICATION ours FOR TABLE public.email_logs, public.uploads;",
+            since="ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_pkey,"
+            " REPLICA IDENTITY USING INDEX email_logs_id_key; ALTER TABLE public.uploads REPLICA IDENTITY NOTHING",
+        ),
+        violation="ALTER TABLE public.email_logs REPLICA IDENTITY DEFAULT",
+        object="public.email_logs",
+        problem="publication ours carries it without a key to know its rows by",
+        mended_by="ALTER TABLE public.email_logs REPLICA IDENTITY FULL",
+        stages=("rollback",),
     ),
     Case(
         "filled_rows_can_be_told",
@@ -1097,6 +1550,38 @@ CASES: tuple[Case, ...] = (
         problem="on public.uploads is invalid: it costs every write and serves no query",
         mended_by="REINDEX INDEX CONCURRENTLY public.broken",
     ),
+    *(
+        Case(
+            "indexes_of_the_table_are_valid",
+            title,
+            near_miss="CREATE INDEX whole ON public.sellout_entries2 (country)",
+            violation=violation,
+            object=f"index public.{name}",
+            problem="on public.sellout_entries2 is invalid: it costs every write and serves no query",
+            mended_by=action,
+            by_hand=by_hand,
+            variant="founding-partitioned-migrated",
+            stages=("preflight",),
+        )
+        for title, name, violation, action, by_hand in (
+            (
+                "frame of the application",
+                "broken",
+                "CREATE INDEX broken ON ONLY public.sellout_entries2 (country)",
+                "build it on each partition that lacks it, and attach that: ALTER INDEX public.broken ATTACH PARTITION",
+                "DROP INDEX public.broken",
+            ),
+            (
+                "frame of ours",
+                "idx_sellout_entries2_client_upload_id",
+                "DROP INDEX public.idx_sellout_entries2_client_upload_id;"
+                "CREATE INDEX idx_sellout_entries2_client_upload_id ON ONLY public.sellout_entries2"
+                " (client_id, upload_id)",
+                "nothing to do: it is valid with the last of its parts, which are built",
+                migrated_again,
+            ),
+        )
+    ),
     Case(
         "new_table_has_its_shape",
         "a column more",
@@ -1160,10 +1645,28 @@ CASES: tuple[Case, ...] = (
         "log_takes_known_states_only",
         "any number",
         near_miss=LOG,
-        violation="ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY",
+        # as bigserial makes it
+        violation="SET ROLE app_owner; ALTER TABLE public.migration_log ALTER COLUMN id DROP IDENTITY;"
+        "CREATE SEQUENCE public.numbers OWNED BY public.migration_log.id;"
+        "ALTER TABLE public.migration_log ALTER COLUMN id SET DEFAULT nextval('public.numbers')",
         object="public.migration_log.id",
         problem="is not a generated identity",
-        mended_by="ALTER TABLE public.migration_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+        mended_by="ALTER TABLE .* DROP DEFAULT; DROP SEQUENCE .*; ALTER TABLE .* ALWAYS AS IDENTITY",
+    ),
+    *(
+        Case(
+            "log_numbers_go_on",
+            f"restored without its sequence, {stage}",
+            near_miss=f"{log} INSERT INTO public.migration_log (phase, operation, status)"
+            " VALUES ('phase_0', 'migrate', 'completed');"
+            "ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1000",
+            violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+            object="public.migration_log.id",
+            problem=r"has got as far as \d+, and its sequence would give 1 to the next entry",
+            mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+            stages=(stage,),
+        )
+        for stage, log in (("preflight", LOG), ("rollback", ""))
     ),
     Case(
         "new_tables_are_closed",
@@ -1309,6 +1812,59 @@ CASES += (
         "DROP VIEW public.mine",
     ),
     Case(
+        "nothing_depends_on_what_is_dropped",
+        "another key of a partition",
+        near_miss="ALTER TABLE public.sellout_entries2_2025"
+        " RENAME CONSTRAINT sellout_entries2_2025_client_id_fkey TO its",
+        # the one that is ours comes last, in the catalog and by its name
+        violation="ALTER TABLE public.sellout_entries2_2025 ADD CONSTRAINT another FOREIGN KEY (client_id)"
+        " REFERENCES public.organizations (id);"
+        "ALTER TABLE public.sellout_entries2_2025 RENAME CONSTRAINT its TO ours",
+        object="constraint another on table (public.)?sellout_entries2_2025",
+        problem="was built on",
+        mended_by="drop it, or change it",
+        by_hand="ALTER TABLE public.sellout_entries2_2025 DROP CONSTRAINT another",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition that was detached and moved away",
+        near_miss="CREATE SCHEMA archive; GRANT USAGE, CREATE ON SCHEMA archive TO app_owner;"
+        "CREATE TABLE public.history (client_id uuid)",
+        violation="ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025;"
+        "ALTER TABLE public.sellout_entries2_2025 SET SCHEMA archive",
+        object="archive.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE archive.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "partition whose default a later phase has dropped",
+        violation="ALTER TABLE public.sellout_entries2 ALTER client_id DROP DEFAULT;"
+        "ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2025",
+        object="public.sellout_entries2_2025",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="ALTER TABLE public.sellout_entries2_2025 DROP COLUMN client_id",
+        variant="founding-partitioned",
+    ),
+    Case(
+        "nothing_of_phase_1_is_left_elsewhere",
+        "table of another name",
+        near_miss=migrated_after(
+            ORGANIZATIONS + "INSERT INTO public.organizations (id, name, slug)"
+            " VALUES ('22222222-2222-4222-8222-222222222222', 'Ours', 'default-org');"
+            "REVOKE ALL ON public.organizations FROM anon, authenticated;"
+            "CREATE TABLE public.bills (client_id uuid DEFAULT '22222222-2222-4222-8222-222222222222')"
+        ),
+        violation="ALTER TABLE public.email_logs RENAME TO mails",
+        object="public.mails",
+        problem="is neither a tenant table nor a partition of one any more",
+        mended_by="(DROP POLICY phase_1_client_pinned[_a-z]* ON public.mails; ){3}"
+        "ALTER TABLE public.mails DROP COLUMN client_id",
+        variant="deployed",
+    ),
+    Case(
         "nothing_refers_to_the_default_organization",
         "cascade, of another schema",
         near_miss=migrated_after(
@@ -1363,8 +1919,7 @@ CASES += (
         "required before",
         near_miss=migrated_after(
             ORGANIZATIONS,
-            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
-            " DEFAULT '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD COLUMN client_id uuid",
+            REQUIRED_CLIENT_ID + "ALTER TABLE public.uploads ADD COLUMN client_id uuid",
         ),
         violation="INSERT INTO public.email_logs (recipient) VALUES ('new@example.com')",
         object="public.email_logs.client_id",
@@ -1665,10 +2220,14 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
             )
         bench.do(
             f"""
-            ALTER TABLE public.email_logs ADD COLUMN client_id uuid DEFAULT '11111111-1111-4111-8111-111111111111';
+            ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
             INSERT INTO public.email_logs (recipient, client_id)
             SELECT n || '@example.com', CASE n % 10 WHEN 0 THEN '11111111-1111-4111-8111-111111111111'::uuid END
             FROM generate_series(1, {rows}) AS n;
+            -- what is still to be done for the rows that are filled keeps the table from being altered
+            CREATE FUNCTION public.later() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON public.email_logs DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION public.later();
             ANALYZE public.email_logs
             """
         )
@@ -1705,19 +2264,58 @@ def test_client_id_without_a_null_is_not_written(templates: Templates) -> None:
     """
     with workbench(templates, "founding") as bench:
         bench.do(ORGANIZATIONS)
-        bench.do(
-            "ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL"
-            " DEFAULT '11111111-1111-4111-8111-111111111111'"
-        )
+        bench.do(REQUIRED_CLIENT_ID)
         before = bench.database.rows_with_xmin(["email_logs"])
         assert run("--dsn", bench.database.owner_dsn, "--force").status == DONE
         assert bench.database.rows_with_xmin(["email_logs"]) == before
         assert run("--dsn", bench.database.owner_dsn, "--rollback", "--force").status == DONE
-        [(default,)] = bench.database.query(
-            "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef AS d JOIN pg_attribute AS a ON attrelid = adrelid"
-            " AND attnum = adnum WHERE adrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
-        )
-        assert default == "'11111111-1111-4111-8111-111111111111'::uuid"
+        assert bench.database.query(
+            "SELECT attnotnull, atthasdef FROM pg_attribute"
+            " WHERE attrelid = 'public.email_logs'::regclass AND attname = 'client_id'"
+        ) == [(True, False)]
+
+
+@pytest.mark.claim("existing-client-id-kept", "writes-pinned")
+@pytest.mark.parametrize("how", ["a restrictive policy", "every permissive policy"])
+def test_clients_that_the_application_keeps_apart_write_as_before(how: str, templates: Templates) -> None:
+    """Where policies of the application keep the web API to a client, they go on doing it, and Phase 1 pins nobody.
+
+    Its clients' updates would touch no row from that day on, without an error.
+    """
+    with workbench(templates, "deployed") as bench:
+        bench.do(KEPT_APART)
+        if how != "a restrictive policy":
+            bench.do(
+                "DROP POLICY of_client ON public.products; ALTER POLICY products_write ON public.products"
+                " USING (client_id = current_setting('app.client')::uuid) WITH CHECK"
+                " (client_id = current_setting('app.client')::uuid)"
+            )
+        acme = "11111111-1111-4111-8111-111111111111"
+
+        def written() -> tuple[int, ...]:
+            with bench.database.connect() as session, session.transaction(force_rollback=True):
+                session.execute(f"SET LOCAL ROLE authenticated; SET LOCAL app.client = '{acme}'".encode())
+                return tuple(
+                    session.execute(statement.encode()).rowcount
+                    for statement in (
+                        f"INSERT INTO public.products (ean, name, client_id) VALUES ('new', 'Lamp', '{acme}')",
+                        "UPDATE public.products SET name = 'edited'",
+                        "DELETE FROM public.products WHERE ean = 'new'",
+                    )
+                )
+
+        before = written()
+        assert all(before)
+        dsn = ("--dsn", bench.database.owner_dsn)
+        assert run(*dsn, "--force").status == DONE
+        assert written() == before
+        assert run(*dsn, "--verify").status == DONE
+        assert "Nothing to do" in run(*dsn, "--force").out
+        assert bench.database.query(
+            "SELECT polrelid::regclass::text, count(*) FROM pg_policy WHERE polname LIKE 'phase_1_client_pinned%'"
+            " AND polrelid IN ('public.products'::regclass, 'public.uploads'::regclass) GROUP BY 1"
+        ) == [("uploads", 3)]
+        assert run(*dsn, "--rollback", "--force").status == DONE
 
 
 @pytest.mark.claim("cost-is-foreseen")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, Literal
 
 import psycopg
@@ -15,7 +14,6 @@ import pytest
 
 from migrate import _look as look
 from phase_1 import apply
-from phase_1 import connection as connections
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
@@ -23,10 +21,10 @@ from phase_1.options import parse
 from phase_1.plan import BEGIN
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
-from tests.support.embedded import client_program
 from tests.support.looking import LOG, PATIENCE, wait_for
+from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
-from tests.support.runner import Run, run, start
+from tests.support.runner import Run, by_psql, run, start
 from tests.support.ways import DIRECTIONS, WAYS
 
 NAMES = [table.name for table in TABLES]
@@ -65,6 +63,8 @@ def written(statements: list[Statement]) -> list[str]:
         r"(SELECT pg_catalog\.pg_(backend_pid|try_advisory_lock|advisory_unlock)\(\d*\)|BEGIN|ROLLBACK|COMMIT)$"
         # a look at who is in the way, and at the holder of the advisory lock
         r"|SELECT (1$|pid, |greatest\()"
+        # a session's own settings
+        r"|((SET|RESET) \w+[^;]*(; |$))+$"
     )
     reading: set[int] = set()
     found = []
@@ -133,20 +133,6 @@ def taken_out(script: str, statements: list[str]) -> str:
     return left + script[position:]
 
 
-def by_psql(database: Database, script: str) -> None:
-    """Runs a script as the owner of the tables, by PostgreSQL's own client."""
-    done = subprocess.run(
-        [client_program("psql"), "--no-psqlrc", "--quiet", database.server.dsn_without_password(database.name, OWNER)],
-        input=script,
-        env={**os.environ, "PGPASSWORD": OWNER, "PGCLIENTENCODING": "UTF8"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def noted(database: Database) -> list[Row]:
     """The entries of the steps in the log; those about a run as a whole the runner adds."""
     return database.query(
@@ -169,7 +155,7 @@ def test_dry_run_is_to_the_byte_what_runs(
     Otherwise what was reviewed is not what runs in production.
     """
     ready(database, direction, mode)
-    script = run("--dsn", database.owner_dsn, "--dry-run", *direction, *mode).out
+    script = run("--dsn", database.owner_dsn, "--dry-run", "--force", *direction, *mode).out
     other = templates.clone(database.variant)
     try:
         ready(other, direction, mode)
@@ -251,47 +237,30 @@ def state(connection: psycopg.Connection[Any]) -> State:
     }
 
 
-@pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, State]]:
-    """What each session of the runner was like when it began and when it was to be closed."""
-    began: dict[psycopg.Connection[Any], State] = {}
-    seen: list[tuple[State, State]] = []
-
-    def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
-        connection = real_connect(dsn, **keywords)
-        began[connection] = state(connection)
-        return connection
-
-    def close(connection: psycopg.Connection[Any]) -> None:
-        if connection in began and not connection.closed:
-            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-            seen.append((began.pop(connection), state(connection)))
-        real_close(connection)
-
-    real_connect, real_close = connections.connect, connections.close
-    monkeypatch.setattr(apply, "connect", connect)
-    monkeypatch.setattr(apply, "close", close)
-    return seen
+def pooled(pooler: Pooler, count: int) -> dict[int, State]:
+    """What each session of a pooler is like for who has it next, by its process."""
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(closing(psycopg.connect(pooler.dsn, autocommit=True, sslmode="disable")))
+            for _ in range(count)
+        ]
+        pids = [session.execute("SELECT pg_backend_pid()").fetchall()[0][0] for session in sessions]
+        return {pid: state(session) for pid, session in zip(pids, sessions, strict=True)}
 
 
 @pytest.mark.claim("settings-do-not-leak")
-def test_sessions_are_left_as_they_were_found(database: Database, sessions: list[tuple[State, State]]) -> None:
-    """Whatever the run, no setting, lock, role or prepared statement stays behind in a session of the runner.
+def test_sessions_are_left_as_they_were_found(database: Database) -> None:
+    """Whatever the run, no setting, lock, role or prepared statement stays behind in a session of a pooler.
 
     Otherwise the next user of a pooled session works without a statement_timeout, or blind to a schema.
     """
     # Settings of the session's own, as ALTER ROLE or a pooler would give them.
     given = (
         "-c statement_timeout=61s -c lock_timeout=62s -c search_path=auth -c idle_in_transaction_session_timeout=63s"
+        " -c datestyle=German -c intervalstyle=iso_8601 -c quote_all_identifiers=on"
+        " -c standard_conforming_strings=off"
     )
     dsn = psycopg.conninfo.make_conninfo(database.owner_dsn, options=given)
-    held: dict[str, psycopg.Connection[Row]] = {}
-
-    def hold(table: str) -> None:
-        held[table] = database.connect(autocommit=False)
-        held[table].execute(f"LOCK TABLE public.{table} IN ACCESS SHARE MODE")
-
-    ran = []
     runs = (
         ("--dry-run",),
         ("--give-up-after", "1ms", "--lock-timeout", "1ms"),
@@ -305,36 +274,37 @@ def test_sessions_are_left_as_they_were_found(database: Database, sessions: list
         ("--online", "--jobs", "2"),
         ("--rollback", "--online"),
     )
-    for arguments in runs:
-        if "--give-up-after" in arguments:
-            hold("users")
-        ran.append((arguments, run("--dsn", dsn, "--force", *arguments).status))
-        for holder in held.values():
-            holder.rollback()
+    ran = []
+    count = 4  # two sessions, and one for each job
+    with Pooler(dsn, "session", count) as pooler:
+        before = pooled(pooler, count)
+        for arguments in runs:
+            with database.connect(autocommit=False) as holder:
+                if "--give-up-after" in arguments:
+                    holder.execute("LOCK TABLE public.users IN ACCESS SHARE MODE")
+                ran.append((arguments, run("--dsn", pooler.dsn, "--force", *arguments).status))
+            after = pooled(pooler, count)
+            for pid, session in after.items():
+                former = before[pid]["settings"]
+                assert {name: each for name, each in session["settings"].items() if each != former[name]} == {}
+            assert after == before
     assert [status for _, status in ran] == [0, 1, 5, 0, 0, 0, 0, 1, 0, 0, 0], ran
-    assert len(sessions) >= 2 * len(runs) + 2
-    for before, after in sessions:
-        former = before["settings"]
-        assert {name: each for name, each in after["settings"].items() if each != former.get(name)} == {}
-        assert after == before
 
 
 @pytest.mark.claim("settings-do-not-leak")
-def test_session_of_a_build_that_failed_is_left_as_it_was_found(
-    database: Database, sessions: list[tuple[State, State]]
-) -> None:
+def test_session_of_a_build_that_failed_is_left_as_it_was_found(database: Database) -> None:
     """A build outside of a transaction that fails leaves none of its settings in the session.
 
     No ROLLBACK takes them back, and whoever gets the session from a pooler waits ten minutes for a lock.
     """
-    with database.connect(autocommit=False) as reader:
+    limits = ("--concurrently-timeout", "50ms", "--give-up-after", "1ms")
+    with Pooler(database.owner_dsn, "session", 2) as pooler, database.connect(autocommit=False) as reader:
+        before = pooled(pooler, 2)
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1")  # takes the snapshot that the build waits for
-        limits = ("--concurrently-timeout", "50ms", "--give-up-after", "1ms")
-        assert run("--dsn", database.owner_dsn, "--force", "--online", *limits).status == 5
-    assert len(sessions) == 2
-    for before, after in sessions:
-        assert after == before
+        assert run("--dsn", pooler.dsn, "--force", "--online", *limits).status == 5
+        reader.rollback()
+        assert pooled(pooler, 2) == before
 
 
 @pytest.mark.claim("one-runner-at-a-time")
@@ -387,6 +357,38 @@ def test_run_waits_for_the_session_of_a_runner_that_has_just_died(database: Data
     proxy.before(let_go)
     assert through(proxy, database).status == 0
     assert len(asked) >= 3
+
+
+@pytest.mark.claim("rerun-does-nothing", "rollback-restores-schema")
+def test_entries_that_are_not_ours_are_read_past(templates: Templates) -> None:
+    """What others have noted under the same phase, in whatever form, keeps no command from its own entries.
+
+    A note by hand that a backup was taken is what the rollback stumbles over.
+    """
+    database = templates.clone("founding")
+    before = objects(database, LOG)
+    columns = "id int, phase text, operation text, status text, details json"
+    database.execute(f"SET ROLE app_owner; CREATE TABLE {LOG} ({columns})")
+    refused = run("--dsn", database.owner_dsn, "--force", "--json")
+    assert refused.status == 3
+    assert "public.migration_log.details" in {each["object"] for each in refused.findings}
+    database.execute(f"DROP TABLE {LOG}")
+    assert run("--dsn", database.owner_dsn, "--force").status == 0
+    notes = (
+        f"INSERT INTO {LOG} (phase, operation, status, details)"
+        " SELECT 'phase_1', operation, 'completed', details::jsonb"
+        " FROM unnest(ARRAY['backup taken', 'migrate', 'pin_client(users)']) AS operation,"
+        """ unnest(ARRAY['"ok"', 'null', '5', '[1]', '{"undoes": 1}']) AS details"""
+        " WHERE operation = 'backup taken' OR details NOT LIKE '{%'"
+    )
+    database.execute(notes)
+    for arguments in (["--verify"], ["--status"], [], ["--rollback", "--dry-run"], ["--rollback"]):
+        done = run("--dsn", database.owner_dsn, "--force", *arguments)
+        assert done.status == 0, done.err
+    assert difference(before, objects(database, LOG)) == []
+    database.execute(notes)
+    assert "has not begun" in run("--dsn", database.owner_dsn, "--status").out
+    database.drop()
 
 
 class Holder:
@@ -548,6 +550,27 @@ def test_application_waits_behind_the_run_no_longer_than_the_lock_timeout(
     [seconds] = waited
     evidence("milliseconds that the application waited, with a lock timeout of 300", round(seconds * 1000))
     assert seconds < timeout + slack, "the application waited behind the run for users"
+
+
+@pytest.mark.claim("lock-waits-give-way")
+def test_lock_timeout_is_half_of_that_of_deadlocks_at_the_most(templates: Templates) -> None:
+    """Where the server looks for deadlocks early, the run gives way earlier still, unless it is told how long to wait.
+
+    Otherwise it is the application that is told of the deadlock, and a customer sees it.
+    """
+    database = templates.clone("founding-tiny")
+    for deadlock_timeout, arguments, expected in (
+        ("1s", [], "500ms"),
+        ("999ms", [], "499ms"),
+        ("300ms", ["--online"], "150ms"),
+        ("1min", ["--online"], "200ms"),
+        ("1ms", [], "1ms"),  # none at all would be to wait for ever
+        ("200ms", ["--lock-timeout", "1s"], "1000ms"),
+    ):
+        database.execute(f"ALTER DATABASE {database.name} SET deadlock_timeout = '{deadlock_timeout}'")
+        script = run("--dsn", database.owner_dsn, "--dry-run", *arguments).out
+        assert set(re.findall("SET LOCAL lock_timeout = '(.*)'", script)) == {expected}, deadlock_timeout
+    database.drop()
 
 
 @pytest.mark.claim("lock-waits-give-way")

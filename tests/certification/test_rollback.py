@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from migrate import DELETE_WORDS
+from phase_1 import apply
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.inventory import DEFAULT_ORGANIZATION, NEW_TABLES, TABLES
 from tests.application.statements import OLD_STATEMENTS
@@ -382,6 +385,7 @@ def test_rollback_counts_what_is_lost_by_organization(migrated: Database, eviden
         ("default-org", "email_logs"): rows["email_logs"] - 1,
         ("default-org", "user_organizations"): users,
         ("acme", "user_organizations"): 2,
+        **{(each, "organizations"): 1 for each in ("acme", "beta", "default-org")},
     }
     evidence("rows that a rollback takes the client from", [[*key, count] for key, count in sorted(shown.items())])
     for line in ("acme", "beta", "default-org"):
@@ -395,17 +399,22 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.claim("rollback-shows-what-is-lost")
-@pytest.mark.parametrize("others", [False, True], ids=["one client", "several clients"])
-def test_rollback_asks_for_the_words_and_refuses_to_lose_other_clients(
-    migrated: Database, monkeypatch: pytest.MonkeyPatch, *, others: bool
-) -> None:
-    """Only the exact words start it; where other clients own rows, no words do, and only --force does.
+ONE_MORE = f"INSERT INTO public.organizations (id, name, slug) VALUES ('{ACME}', 'Acme', 'acme')"
 
-    Otherwise a customer's data becomes another one's by a habit of typing yes.
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+@pytest.mark.parametrize("others", [None, add_clients, ONE_MORE], ids=["one client", "several clients", "without rows"])
+def test_rollback_asks_for_the_words_and_refuses_to_lose_other_clients(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch, others: Callable[[Database], None] | str | None
+) -> None:
+    """Only the exact words start it; where there are other clients, with rows or not, no words do, and only --force.
+
+    Otherwise a customer's data becomes another one's, and a contract is forgotten, by a habit of typing yes.
     """
-    if others:
-        add_clients(migrated)
+    if callable(others):
+        others(migrated)
+    elif others:
+        migrated.execute(others)
     before, rows = objects(migrated), migrated.checksum([*NAMES, *NEW_TABLES])
 
     def answer(words: str) -> Run:
@@ -415,7 +424,7 @@ def test_rollback_asks_for_the_words_and_refuses_to_lose_other_clients(
     for words in ("", "y\n", "yes\n", "permanently delete\n", "PERMANENTLY\n"):
         refused = answer(words)
         assert refused.status == 3, f"answered with {words!r}: {refused.err}"
-        assert ("belong to organizations other than" in refused.err) == others
+        assert ("belong to organizations other than" in refused.err) == bool(others)
     assert difference(before, objects(migrated)) == []
     assert migrated.checksum([*NAMES, *NEW_TABLES]) == rows
     assert answer("PERMANENTLY DELETE\n").status == (3 if others else 0)
@@ -448,15 +457,16 @@ OWN_ORGANIZATIONS = f"""
 """
 ADOPTED = f"INSERT INTO public.organizations (id, name, slug) VALUES ('{BETA}', 'Ours', 'default-org');"
 
-#: Columns that were there: with values, NULLs and a default of its own; with NULLs only; required and with a key.
+#: Columns that were there: with values and NULLs; with NULLs only; required and with a key.
 OWN_CLIENT_IDS = f"""
     ALTER TABLE public.products ADD COLUMN client_id uuid;
-    ALTER TABLE public.products ALTER COLUMN client_id SET DEFAULT '{ACME}';
     UPDATE public.products SET client_id = '{ACME}' WHERE ean IN (SELECT ean FROM public.products ORDER BY ean LIMIT 4);
+    CREATE POLICY of_client ON public.products AS RESTRICTIVE USING (client_id IS NOT NULL);
     CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);
     ALTER TABLE public.uploads ADD COLUMN client_id uuid;
     ALTER TABLE public.email_logs ADD COLUMN client_id uuid NOT NULL DEFAULT '{ACME}'
         CONSTRAINT email_logs_client_id_fkey REFERENCES public.organizations (id) ON DELETE RESTRICT;
+    ALTER TABLE public.email_logs ALTER COLUMN client_id DROP DEFAULT;
 """
 OWN = ("products", "uploads", "email_logs")
 
@@ -470,7 +480,7 @@ def clients(database: Database) -> dict[str, list[Row]]:
 @MODES
 @pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
 def test_what_was_there_before_stays(database: Database, mode: list[str], *, adopted: bool) -> None:
-    """Organizations, a client_id, its default, its NULLs and an index that were there before are there afterwards.
+    """Organizations, a client_id, its NULLs and an index that were there before are there afterwards.
 
     Otherwise going back takes away what Phase 1 has never brought.
     """
@@ -536,33 +546,68 @@ def test_rows_that_refer_to_the_default_organization_stop_the_rollback(
     assert database.query("SELECT slug FROM public.organizations") == [("acme",)]
 
 
-@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
-@MODES
-def test_row_that_comes_to_refer_to_the_default_organization_while_it_is_asked_is_kept(
-    database: Database, mode: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A row that was not there when it was looked for fails the rollback instead of being deleted by its key.
+#: What comes late: an invoice of the default organization; a client with rows of a table that was there before;
+#: a client where there was none, without a row.
+LATE = {
+    "invoice": "INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'",
+    "row": f"UPDATE public.uploads SET client_id = '{ACME}' WHERE id = (SELECT id FROM public.uploads LIMIT 1)",
+    "organization": ONE_MORE,
+}
 
-    Otherwise an invoice that is written while somebody reads the question is gone.
+
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents", "rollback-shows-what-is-lost")
+@pytest.mark.parametrize(
+    ("mode", "asked"),
+    [([], True), ([], False), (["--online"], False)],
+    ids=["while it is asked", "after the last look", "after the last look, online"],
+)
+@pytest.mark.parametrize("late", LATE)
+def test_what_comes_after_it_was_looked_for_is_kept(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch, mode: list[str], late: str, *, asked: bool
+) -> None:
+    """What a rollback would lose and was not there when it was shown refuses it, or fails it at the last moment.
+
+    Otherwise an invoice that is written, or a client who signs up, while somebody reads the question is gone.
     """
-    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    database = templates.clone("founding")
+    if late != "organization":
+        database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format("CASCADE"))
     migrate(database, *mode)
-    late = "INSERT INTO public.invoices SELECT 2, id FROM public.organizations WHERE slug = 'default-org'"
+    before = objects(database)
 
     def answer() -> str:
-        database.execute(late)
-        return "PERMANENTLY DELETE"
+        if asked:
+            database.execute(LATE[late])
+        return DELETE_WORDS
+
+    def at_last(*arguments: Any) -> None:
+        if not asked:
+            database.execute(LATE[late])
+        apply.run(*arguments)
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("migrate.run", at_last)
     failed = run("--dsn", database.owner_dsn, "--rollback", *mode)
-    assert (failed.status, "SQLSTATE 23503" in failed.err) == (5 if mode else 1, True), failed.err
-    assert database.query("SELECT number FROM public.invoices ORDER BY 1") == [(1,), (2,)]
-    again = roll_back(database, *mode)
-    assert (again.status, "1 rows refer to the default organization" in again.err) == (3, True)
-    database.execute("DELETE FROM public.invoices WHERE number = 2")
+    expected = 3 if asked else 5 if mode else 1
+    assert failed.status == expected, f"the late {late} is gone: exit code {failed.status}: {failed.err}"
+    sqlstate = "23503" if late == "invoice" else "23001"
+    assert (f"SQLSTATE {sqlstate}" in failed.err) != asked, failed.err
+    if not mode:
+        assert difference(before, objects(database)) == []
+    kept = {
+        "invoice": "SELECT number FROM public.invoices WHERE number = 2",
+        "row": f"SELECT FROM public.uploads WHERE client_id = '{ACME}'",
+        "organization": f"SELECT FROM public.organizations WHERE id = '{ACME}'",
+    }
+    assert len(database.query(kept[late])) == 1
+    # Now it is seen from the start.
+    monkeypatch.undo()
+    assert run("--dsn", database.owner_dsn, "--rollback", *mode).status == 3
+    if late == "invoice":
+        database.execute("DELETE FROM public.invoices WHERE number = 2")
     assert roll_back(database, *mode).status == 0
-    assert database.query("SELECT number FROM public.invoices") == [(1,)]
+    database.drop()
 
 
 @pytest.mark.claim("rollback-restores-rows")
@@ -576,6 +621,37 @@ def test_rows_that_refer_to_an_adopted_default_organization_stop_nothing(databas
     database.execute(f"INSERT INTO public.invoices VALUES (2, '{BETA}')")
     assert roll_back(database).status == 0
     assert database.query("SELECT number, org::text FROM public.invoices ORDER BY 1") == [(1, ACME), (2, BETA)]
+
+
+@pytest.mark.claim("rollback-restores-rows", "rerun-does-nothing", "online-resumes", "verify-finds-violations")
+@pytest.mark.parametrize("adopted", [False, True], ids=["organizations", "default organization"])
+def test_default_organization_is_the_one_of_the_log_whatever_its_slug(templates: Templates, *, adopted: bool) -> None:
+    """Whose slug was changed since then stays the default organization; the slug is asked for, and no other one made.
+
+    Otherwise a second run makes a second one, and from then on the old application writes rows that nobody sees.
+    """
+    database = templates.clone("founding")
+    database.execute(OWN_ORGANIZATIONS + (ADOPTED if adopted else ""))
+    before = objects(database, LOG)
+    renamed = "UPDATE public.organizations SET slug = 'head' WHERE slug = 'default-org'"
+    back = "UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'head'"
+    with database.connect(autocommit=False) as application:
+        application.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
+        assert run("--dsn", database.owner_dsn, "--force", "--online", "--give-up-after", "100ms").status == 5
+    database.execute(renamed)
+    refused = run("--dsn", database.owner_dsn, "--force", "--online", "--json")
+    assert (refused.status, [back in each["action"] for each in refused.findings]) == (3, [True])
+    database.execute(back)
+    migrate(database, "--online")
+    database.execute(renamed)
+    verified = run("--dsn", database.owner_dsn, "--verify", "--json")
+    errors = {(each["check"], back in each["action"]) for each in verified.findings if each["level"] == "error"}
+    assert errors == {("default_organization_is_there", True)}
+    assert roll_back(database).status == 0
+    assert difference(before, objects(database, LOG)) == []
+    slugs = database.query("SELECT slug FROM public.organizations ORDER BY 1")
+    assert slugs == ([("acme",), ("head",)] if adopted else [("acme",)])
+    database.drop()
 
 
 @pytest.mark.claim("rollback-restores-rows", "existing-client-id-kept")

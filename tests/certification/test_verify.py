@@ -133,6 +133,24 @@ CASES: tuple[Case, ...] = (
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
     ),
     Case(
+        "log_numbers_go_on",
+        "restored without its sequence",
+        near_miss="INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_2', 'x', 'completed')",
+        violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
+        object="public.migration_log.id",
+        problem="its sequence would give 1 to the next entry",
+        mended_by=r"SELECT setval\('public.migration_log_id_seq', \d+\)",
+    ),
+    Case(
+        "log_is_written_by_who_owns_the_tables",
+        "everybody",
+        near_miss="GRANT SELECT ON public.migration_log TO {role}",
+        violation="GRANT UPDATE ON public.migration_log TO PUBLIC",
+        object="public.migration_log",
+        problem="^PUBLIC may write to it",
+        mended_by="REVOKE .* FROM PUBLIC",
+    ),
+    Case(
         "default_organization_is_there",
         "other slug",
         near_miss="UPDATE public.organizations SET name = 'Ours'",
@@ -204,6 +222,15 @@ CASES: tuple[Case, ...] = (
         object="public.products.client_id",
         problem="has a foreign key that was never validated",
         mended_by="run the migration again",
+    ),
+    Case(
+        "client_id_references_organizations",
+        "not enforced",
+        violation="ALTER TABLE public.products ALTER CONSTRAINT products_client_id_fkey NOT ENFORCED",
+        object="public.products.client_id",
+        problem="has a foreign key that is not enforced",
+        mended_by="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+        pg=">= 18",
     ),
     Case(
         "client_id_references_organizations",
@@ -340,13 +367,22 @@ CASES: tuple[Case, ...] = (
         mended_by=r"DROP FUNCTION public.validate_client_access\(uuid,uuid\)",
     ),
     Case(
+        "functions_are_hardened",
+        "of another role",
+        near_miss="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {superuser}",
+        violation="ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}",
+        object="public.validate_client_data_integrity",
+        problem="belongs to .*_role, who has not the rights of the owner of public.users",
+        mended_by=r"DROP FUNCTION public.validate_client_data_integrity\(\)",
+    ),
+    Case(
         "functions_are_closed",
         "everybody",
         near_miss="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO service_role",
         violation="GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO PUBLIC",
         object=r"public.get_user_organization_id\(uuid\)",
         problem="may be executed by PUBLIC",
-        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC",
+        mended_by=r"REVOKE EXECUTE ON FUNCTION public.get_user_organization_id\(uuid\) FROM PUBLIC$",
     ),
     Case(
         "functions_are_closed",
@@ -537,13 +573,62 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "nothing_goes_around_the_pins",
-        "view with the rights of its owner",
-        near_miss=SECOND + "CREATE VIEW public.names WITH (security_invoker = on) AS SELECT id FROM public.uploads;"
-        "GRANT ALL ON public.names TO anon",
-        violation="ALTER VIEW public.names RESET (security_invoker)",
+        "view over a view",
+        near_miss=SECOND + "CREATE VIEW public.some_names AS SELECT id, filename FROM public.uploads;"
+        "CREATE VIEW public.names AS SELECT * FROM public.some_names; GRANT SELECT ON public.names TO anon",
+        violation="GRANT INSERT ON public.names TO anon",
         object="public.names",
         problem="anon may write public.uploads through this view",
         mended_by="REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+    ),
+    *(
+        Case(
+            "nothing_goes_around_the_pins",
+            f"partition, {title}",
+            near_miss=SECOND + "ALTER TABLE public.sellout_entries2 ENABLE ROW LEVEL SECURITY;"
+            "GRANT INSERT, UPDATE, DELETE ON public.sellout_entries2 TO anon;"
+            "CREATE VIEW public.sales AS SELECT * FROM public.sellout_entries2_2025",
+            violation=f"GRANT {granted} TO anon",
+            object=found,
+            problem=problem,
+            mended_by=f"REVOKE {revoked} ON {found} FROM anon",
+            variant="founding-partitioned",
+        )
+        for title, granted, found, problem, revoked in (
+            (
+                "truncate",
+                "TRUNCATE ON public.sellout_entries2_2025",
+                "public.sellout_entries2_2025",
+                "anon may TRUNCATE it",
+                "TRUNCATE",
+            ),
+            (
+                "no row security",
+                "INSERT ON public.sellout_entries2_2025",
+                "public.sellout_entries2_2025",
+                "anon may write rows of every client: it has no row-level security",
+                "INSERT, UPDATE, DELETE",
+            ),
+            (
+                "view",
+                "DELETE ON public.sales",
+                "public.sales",
+                "anon may write public.sellout_entries2_2025 through this view",
+                "INSERT, UPDATE, DELETE",
+            ),
+        )
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "view with the rights of its owner",
+        near_miss=SECOND + "CREATE VIEW public.names WITH (security_invoker = on) AS SELECT id FROM public.uploads;"
+        "CREATE VIEW public.yes WITH (security_invoker = YES) AS SELECT id FROM public.uploads;"
+        "CREATE VIEW public.more_names WITH (check_option = local) AS SELECT * FROM public.names;"
+        "GRANT ALL ON public.names, public.yes, public.more_names TO anon",
+        violation="ALTER VIEW public.names SET (security_invoker = off)",
+        object=r"public.(more_)?names",
+        problem="anon may write public.uploads through this view",
+        mended_by=r"REVOKE INSERT, UPDATE, DELETE ON public.(more_)?names FROM anon",
         pg=">= 15",
     ),
     Case(
@@ -664,6 +749,33 @@ def test_verify_finds_the_violation_and_not_the_near_miss(case: Case, stage: str
 
 
 @pytest.mark.claim("verify-finds-violations")
+@pytest.mark.parametrize("kind", ["founding", "founding-migrated"])
+def test_verify_calls_no_function_that_somebody_else_has_made(templates: Templates, kind: str) -> None:
+    """A function of that name by who has no rights on the tables is named, and not run.
+
+    Whatever it does would be done with the rights of who verifies: a superuser's, perhaps.
+    """
+    with workbench(templates, kind) as bench:
+        bench.do(
+            "CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb LANGUAGE plpgsql STABLE"
+            " SET search_path = '' SET row_security = off AS 'BEGIN RAISE EXCEPTION USING MESSAGE = current_user; END'"
+        )
+
+        def verified() -> tuple[list[str], list[str]]:
+            result = run("--dsn", bench.database.dsn(), "--verify", "--json")
+            assert result.status == VIOLATIONS
+            belongs = [each["object"] for each in result.of("functions_are_hardened")]
+            return belongs, [each["problem"] for each in result.of("validate_client_data_integrity")]
+
+        user = bench.database.server.user
+        assert verified() == ([], [f"could not be run: {user}"])
+        bench.do("ALTER FUNCTION public.validate_client_data_integrity() OWNER TO {role}")
+        assert verified() == (["public.validate_client_data_integrity"], [])
+        bench.do("DROP FUNCTION public.validate_client_data_integrity()")
+        assert verified() == ([], [])
+
+
+@pytest.mark.claim("verify-finds-violations")
 def test_verify_says_that_the_default_is_still_there_as_long_as_it_is(templates: Templates) -> None:
     """A notice says that client_id has a default; once a later phase has dropped it, there is no notice.
 
@@ -765,6 +877,11 @@ def test_verify_takes_what_the_migration_was_told_from_the_log(templates: Templa
             each["object"] for each in result.of("client_id_is_required_and_has_its_default")
         }
         assert result.json["options_from_the_log"] == _each(f"{_TIMES} --skip-index idx_products_client_ean")
+        # So the advice names those who were named before as well.
+        bench.do("GRANT EXECUTE ON FUNCTION public.get_user_organization_id(uuid) TO anon")
+        [found] = run("--dsn", owner, "--verify", "--json").of("functions_are_closed")
+        advice = re.findall(r"(--grant-execute-to) (\w+)", found["action"])
+        assert run("--dsn", owner, "--verify", *(each for option in advice for each in option)).status == DONE
 
 
 @pytest.mark.claim("verify-finds-violations", "rerun-does-nothing")
@@ -800,6 +917,7 @@ def test_second_run_remembers_columns_and_roles_and_does_what_was_left_out(templ
         assert _told("--dsn", owner, "--verify") == (DONE, remembered)
         assert "Nothing to do" in run("--dsn", owner, "--force").out
         # Taken back, nothing is remembered.
+        assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
         assert _told("--dsn", owner, "--rollback", "--force") == (DONE, "")
         assert _told("--dsn", owner, "--status")[1] == ""
 

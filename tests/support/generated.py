@@ -301,6 +301,16 @@ _CLOSED = (
 """
 )
 
+
+def _client_id(table: str) -> str:
+    """A client_id that was there before, by which a policy keeps the web API to a client; else it may be refused."""
+    return (
+        f"ALTER TABLE public.{table} ADD IF NOT EXISTS client_id uuid;"
+        f"DROP POLICY IF EXISTS of_client ON public.{table};"
+        f"CREATE POLICY of_client ON public.{table} AS RESTRICTIVE USING (client_id IS NOT NULL);"
+    )
+
+
 #: What deployments do differently; each goes with each unless it ``excludes`` it.
 DIFFERENCES = (
     Difference("a time of another known name", "ALTER TABLE public.email_logs DROP COLUMN sent_at;"
@@ -331,13 +341,13 @@ DIFFERENCES = (
                          "a client_id on uploads", "a client_id on most tables")),
     # Not on sellout_entries2: the deployed application's trigger changes a row that is filled, as preflight warns.
     Difference("a client_id on most tables", _CLOSED + "".join(
-               f"ALTER TABLE public.{name} ADD client_id uuid;" for name in NAMES if name != "sellout_entries2"),
+               _client_id(name) for name in NAMES if name != "sellout_entries2"),
                excludes=("a client_id without organizations", "a client_id as text",
                          "a client_id that points nowhere", "triggers that refuse")),
-    Difference("a client_id on uploads", _CLOSED + "ALTER TABLE public.uploads ADD client_id uuid",
+    Difference("a client_id on uploads", _CLOSED + _client_id("uploads"),
                excludes=("a client_id on most tables",)),
-    Difference("a client_id without organizations", "ALTER TABLE public.products ADD client_id uuid"),
-    Difference("a sale of another client's upload", _CLOSED + "ALTER TABLE public.uploads ADD client_id uuid",
+    Difference("a client_id without organizations", _client_id("products")),
+    Difference("a sale of another client's upload", _CLOSED + _client_id("uploads"),
                after=f"INSERT INTO public.uploads (id, filename, client_id) VALUES ('{ACME}', 'theirs', '{ACME}');"
                "INSERT INTO public.sellout_entries2 (id, upload_id, year, month, quantity)"
                f" VALUES (2000, '{ACME}', 1, 1, 1)",
@@ -349,8 +359,8 @@ DIFFERENCES = (
     Difference("a client_id that points nowhere", "ALTER TABLE public.transform_logs ADD client_id uuid;"
                "INSERT INTO public.transform_logs (transformation, client_id) VALUES ('lost', md5('nowhere')::uuid)",
                refused="client_id_points_to_organizations"),
-    Difference("an invalid index of ours", "ALTER TABLE public.products ADD IF NOT EXISTS client_id uuid;"
-               "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);"
+    Difference("an invalid index of ours", _client_id("products")
+               + "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean);"
                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.idx_products_client_ean'::regclass",
                excludes=("an index of our name",),
                # It served nobody, and nobody would want it back.

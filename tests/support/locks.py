@@ -21,17 +21,20 @@ MODES = (
     "ACCESS EXCLUSIVE",
 )
 NAMES = [*(table.name for table in TABLES), *NEW_TABLES]
-#: A table with its partitions.
-WITH_PARTITIONS = rf"^({'|'.join(NAMES)})(_default|_\d+)?$"
+#: A join of the table, ``t``, that a relation is or is a partition of.
+WITH_PARTITIONS = (
+    "JOIN pg_class AS t ON t.oid = coalesce((SELECT inhparent FROM pg_inherits WHERE inhrelid = {0}), {0})"
+    " AND t.relname = ANY (%s)"
+)
 
 
 def held(connection: psycopg.Connection[tuple[Any, ...]], pid: int) -> dict[str, str]:
     """The strongest lock on each table that another session holds."""
     found: dict[str, str] = {}
     for name, mode in connection.execute(
-        "SELECT (regexp_match(c.relname, %s))[1], l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
-        " WHERE l.pid = %s AND l.granted AND c.relname ~ %s",
-        [WITH_PARTITIONS, pid, WITH_PARTITIONS],
+        f"SELECT t.relname, l.mode FROM pg_locks AS l {WITH_PARTITIONS.format('l.relation')}"
+        " WHERE l.pid = %s AND l.granted",
+        [NAMES, pid],
     ):
         words = re.sub(r"(?<!^)(?=[A-Z])", " ", mode.removesuffix("Lock")).upper()
         found[name] = max(found.get(name, MODES[0]), words, key=MODES.index)

@@ -238,7 +238,7 @@ class Model:
         )
 
     def lost(self) -> Counter[tuple[str, str]]:
-        """How many rows and memberships of which organization a rollback has to announce as lost."""
+        """How many rows and memberships of which organization, itself included, a rollback has to announce as lost."""
         if "create_organizations" not in self.done:
             return Counter()
         lost = Counter(
@@ -248,6 +248,7 @@ class Model:
             if row.client is not None
         )
         lost.update((self.organizations[each].slug, "user_organizations") for _, each in self.memberships)
+        lost.update((each.slug, "organizations") for each in self.organizations.values())
         return lost
 
     def apply(self, step: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import migrate
+from tests.plugins.database import OWNER, Database
+from tests.support.embedded import client_program
 from tests.support.watchdog import REPOSITORY
 
 #: The variables that say where a database is; a test that means to set one starts without them.
@@ -71,6 +74,20 @@ def start(
         encoding="utf-8",
         preexec_fn=_as_from_a_terminal,  # noqa: PLW1509 - it calls nothing that another thread could hold
     )
+
+
+def by_psql(database: Database, script: str) -> None:
+    """Runs a script as the owner of the tables, by PostgreSQL's own client."""
+    done = subprocess.run(
+        [client_program("psql"), "--no-psqlrc", "--quiet", database.server.dsn_without_password(database.name, OWNER)],
+        input=script,
+        env={**os.environ, "PGPASSWORD": OWNER, "PGCLIENTENCODING": "UTF8"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _as_from_a_terminal() -> None:

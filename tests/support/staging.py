@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from phase_1.connection import connect, describe, redact, where
+from phase_1.connection import close, connect, describe, redact, where
 from phase_1.fingerprint import Fingerprint, fingerprint
 from phase_1.found import begin_reading, inspect
 from phase_1.inventory import FUNCTIONS, NEW_TABLES, TABLES
@@ -164,7 +164,7 @@ class Staging:
 
     def close(self) -> None:
         """Ends the session."""
-        self._connection.close()
+        close(self._connection)
 
     def _begin(self) -> None:
         begin_reading(self._connection, _LOCK_TIMEOUT)

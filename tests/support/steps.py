@@ -134,6 +134,8 @@ class Waits(Watch):
     """When each step began, by a clock of the caller's, and how long others were seen to wait for a run.
 
     What it sees is waiting for a lock alone: a machine that is busy with something else makes nobody wait for us.
+    No statement that reads or writes rows asks for SHARE UPDATE EXCLUSIVE: who does is VACUUM, which waits for the
+    build of an index by whomever.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -164,8 +166,9 @@ class Waits(Watch):
     def _look(self) -> None:
         waiting = (
             "SELECT a.pid, a.query_start::text, min(left(regexp_replace(ours.query, '\\s+', ' ', 'g'), 80))"
-            " FROM pg_stat_activity AS a JOIN pg_stat_activity AS ours ON ours.pid = ANY (pg_blocking_pids(a.pid))"
-            " WHERE a.wait_event_type = 'Lock' AND a.datname = current_database()"
+            " FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted"
+            " JOIN pg_stat_activity AS ours ON ours.pid = ANY (pg_blocking_pids(a.pid))"
+            " WHERE l.mode <> 'ShareUpdateExclusiveLock' AND a.datname = current_database()"
             " AND a.application_name <> 'phase_1' AND ours.application_name = 'phase_1' GROUP BY 1, 2"
         )
         since: dict[tuple[int, str], float] = {}

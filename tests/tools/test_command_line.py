@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import json
 import os
 import pty
@@ -441,6 +442,30 @@ def test_person_at_a_terminal_is_asked(templates: Templates) -> None:
     database.drop()
 
 
+@pytest.mark.claim("asks-before-changing")
+def test_yes_to_a_plan_that_is_another_by_now_is_not_taken(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the steps to do have changed while somebody read the question, nothing is touched, with exit code 3.
+
+    The yes was said to something else; the question may have stood there all night.
+    """
+    database = templates.clone("founding")
+
+    def answer() -> str:
+        database.execute("SET ROLE app_owner; ALTER TABLE public.email_logs ADD COLUMN IF NOT EXISTS client_id uuid")
+        return "y"
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    ended = run("--dsn", database.owner_dsn)
+    assert ended.status == problems.REFUSED, f"exit code {ended.status}: {ended.err}"
+    assert "has changed while it was asked" in ended.err
+    assert database.query("SELECT to_regclass('public.migration_log') IS NULL") == [(True,)]
+    database.drop()
+
+
 @exit_codes
 def test_interrupted_run_leaves_the_database_as_it_was(database: Database) -> None:
     """Ctrl-C in the middle ends with one message, exit code 1, an entry in the log, and nothing changed.
@@ -703,6 +728,25 @@ def test_server_that_does_not_answer_is_given_up_on() -> None:
         ended = run("--force", "--dsn", f"postgresql://someone@127.0.0.1:{port}/app?connect_timeout=2")
     assert ended.status == problems.USAGE
     assert "check the host, the port and the firewall in between" in ended.err
+    assert _is_one_clear_message(ended)
+
+
+@exit_codes
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--status"], problems.FAILED), (["--force"], problems.STOPPED)], ids=["look", "run"]
+)
+def test_what_nobody_has_foreseen_is_one_message(
+    database: Database, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
+) -> None:
+    """What the driver or the runner itself stumbles over is said in one line, and not as if nothing had been touched.
+
+    A traceback says nothing to whoever is on call, and exit code 1 says that the database is as it was.
+    """
+    monkeypatch.setattr("migrate._look", lambda *_: b"\xfc".decode("utf-8"))
+    ended = run("--dsn", database.owner_dsn, *arguments)
+    assert ended.status == status
+    assert "UnicodeDecodeError: " in ended.err
+    assert "--status" in ended.err
     assert _is_one_clear_message(ended)
 
 

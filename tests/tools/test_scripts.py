@@ -44,12 +44,14 @@ def written(directory: Path, text: str) -> tuple[Section, ...]:
     return read("file.sql", directory)
 
 
+@pytest.mark.parametrize("standard", ["on", "off"])
 @pytest.mark.parametrize("text", ODD, ids=repr)
-def test_literal_is_read_back_as_the_text(text: str, connection: psycopg.Connection[Any]) -> None:
-    """A text as a literal means that text to the server, whatever is in it.
+def test_literal_is_read_back_as_the_text(text: str, standard: str, connection: psycopg.Connection[Any]) -> None:
+    """A text as a literal means that text to the server, whatever is in it and however it reads backslashes.
 
     A name with an apostrophe would end the statement, or begin another one.
     """
+    connection.execute(f"SET standard_conforming_strings = {standard}".encode())
     assert connection.execute(f"SELECT {literal(text)}".encode()).fetchall() == [(text,)]
 
 

@@ -40,6 +40,9 @@ _LIMIT = 40.0
 #: Seconds for all the others of a mutant of the runner: some of its lines are executed by every test there is.
 _LONG_LIMIT = 120.0
 
+#: What is said of a survivor whose tests have been run.
+_UNNOTICED = "none of the tests that were run failed"
+
 _END_STATE = "test_end_state.py"
 _FUNCTIONS = ("test_functions.py", "test_functions_", "test_integrity_")
 #: The likeliest tests by file and section, both patterns: the ids contain one of these texts.
@@ -177,6 +180,8 @@ def main(arguments: list[str]) -> int:
             "score": round(score, 4),
             "seconds": seconds,
             "stale explanations": [list(each) for each in gone],
+            "killed": len(tried) - len(survivors),
+            "survived": [{**_row(each), "why": results[each].message or _UNNOTICED} for each in survivors],
             "equivalent": [{**_row(each), "why": explained(each)} for each in chosen if explained(each)],
             "mutants": [{**_row(each), **_result(results[each])} for each in tried],
         },

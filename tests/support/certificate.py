@@ -41,7 +41,9 @@ _HERE = Path(__file__).resolve().parent
 STAGING = "a staging database"
 
 #: Reports that a certificate takes in, if they are about the same files: reports/<name>.json.
-_TAKEN_IN = ("controls", "mutants")
+_TAKEN_IN = ("controls", "mutants", "python_mutants")
+#: What is left in another report: a list of thousands, of which the report has the figures too.
+_LEFT_OUT = ("mutants",)
 
 Document = dict[str, Any]
 
@@ -193,7 +195,7 @@ def taken_in(path: Path) -> Any:
         return NOT_RUN
     if not isinstance(report, dict) or (report.pop("subject", None), report.pop("suite", None)) != (subject(), suite()):
         return NOT_RUN
-    return report
+    return {key: value for key, value in report.items() if key not in _LEFT_OUT}
 
 
 def merge(documents: Sequence[Document]) -> Document:

@@ -232,6 +232,8 @@ def test_other_report_is_taken_in_if_it_is_about_the_same_files(tmp_path: Path) 
     ):
         path.write_text(json.dumps({"subject": about, "suite": by, "score": 99.1}))
         assert taken_in(path) == expected
+    path.write_text(json.dumps({"subject": subject, "suite": suite, "score": 99.1, "mutants": [{"by": "a test"}]}))
+    assert taken_in(path) == {"score": 99.1}, "a list of thousands is left where it is"
     path.write_text('{"score": 99.1}')
     assert taken_in(path) == "not run"
     path.write_text("[")

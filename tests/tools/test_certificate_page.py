@@ -104,6 +104,10 @@ def _certificate(failing: str | None) -> str:
     server = {"kind": "embedded", "version": "18.4", "version_num": 180004, "image": None}
     ids = [claim.id for claim in CLAIMS]
     made = document(CLAIMS, results, server=server, seconds=1.0, reasons=[], totals={}, controlled=ids)
+    survivor = {"file": "phase_1/apply.py", "line": 7, "text": "> into >= " * 20, "why": "no test executes it"}
+    made["controls"] = {"controls": [{"claim": each, "sabotage": "a lock is held", "says": "60 s"} for each in ids]}
+    made["mutants"] = {"score": 0.99, "killed": 99, "survived": [survivor], "equivalent": [survivor], "of": 1500}
+    made["python_mutants"] = {"score": 1.0, "killed": 4, "survived": [], "equivalent": [], "of": 3000}
     return render(made)
 
 

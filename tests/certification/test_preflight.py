@@ -967,8 +967,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "index_name_is_free",
         "of a partition",
-        near_miss="CREATE INDEX idx_sellout_entries2_2026_client_reseller ON public.sellout_entries2_2026 (reseller);"
-        "ALTER TABLE public.sellout_entries2 DETACH PARTITION public.sellout_entries2_2026",
+        near_miss='CREATE INDEX "idx_Sales 2026_client_reseller" ON public."Sales 2026" (reseller);'
+        'ALTER TABLE public.sellout_entries2 DETACH PARTITION public."Sales 2026"',
         violation="CREATE INDEX idx_sellout_entries2_2025_client_upload_id ON public.sellout_entries2_2025 (upload_id)",
         object="public.idx_sellout_entries2_2025_client_upload_id",
         problem="is another index: CREATE INDEX",

@@ -224,7 +224,7 @@ def test_jobs_stop_where_one_of_them_cannot_go_on(templates: Templates, proxy: P
         proxy.before(None)
         held[0].close()
         assert ended.status == STOPPED, ended.out + ended.err
-        assert "failed at create_index(idx_email_logs_client_created_at): no lock within" in ended.err
+        assert "failed at create_index(idx_email_logs_client_created_at): no lock in " in ended.err
         assert leftovers(database) == []
         assert go(database, "--online", "--jobs", "2").status == DONE
 

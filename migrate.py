@@ -7,6 +7,7 @@ missing, the questions, doing it, checking it. Each is a module of ``phase_1``.
 from __future__ import annotations
 
 import sys
+from traceback import extract_tb
 from typing import Any, List, Optional, Sequence, Tuple
 
 import psycopg
@@ -58,7 +59,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return console.finish(FAILED)
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        console.complain(f"failed, as nobody has foreseen: {text}. What to do: migrate.py --status says what was done.")
+        at = extract_tb(error.__traceback__)[-1]
+        console.complain(
+            f"failed, as nobody has foreseen, in {at.name} ({at.filename}:{at.lineno}): {text}. "
+            "What to do: migrate.py --status says what was done."
+        )
         only_looked = options.dry_run or options.action in ("verify", "status")
         return console.finish(FAILED if only_looked else STOPPED)
 

@@ -58,7 +58,7 @@ class Figures:
         met = measured <= limit if limit >= 0 else measured >= -limit
         least = "at most" if limit >= 0 else "at least"
         self.goals.append({
-            "goal": goal, "measured": round(measured, 2), "limit": f"{least} {abs(limit):g}", "unit": unit,
+            "goal": goal, "measured": float(f"{measured:.3g}"), "limit": f"{least} {abs(limit):g}", "unit": unit,
             "met": met, "where": where,
         })  # fmt: skip
 

@@ -341,12 +341,14 @@ def test_claim_with_a_control_that_nobody_notices_is_not_certified(monkeypatch: 
     The claim has a control then, and its tests have been seen to pass where they should fail.
     """
     row = {"claim": "claim-1", "sabotage": "an index is dropped", "says": "", "problem": ""}
-    monkeypatch.setattr(certificate, "taken_in", lambda path: {"controls": [{**row, "says": "idx_there"}]})
+    rows = [{**row, "says": "idx_there"}]
+    monkeypatch.setattr(
+        certificate, "taken_in", lambda path: {"controls": rows} if path.stem == "controls" else "not run"
+    )
     good = _document("passed", "passed", server={**_SERVER, "version": "12.22", "version_num": 120022})
     assert good["verdict"] == "certified"
     assert "idx_there" in certificate.render(good)
-    bad_row = {**row, "problem": "no test of the claim notices"}
-    monkeypatch.setattr(certificate, "taken_in", lambda path: {"controls": [row, bad_row]})
+    rows[:] = [row, {**row, "problem": "no test of the claim notices"}]
     bad = _document("passed", "passed")
     why = "control “an index is dropped”: no test of the claim notices"
     assert [claim["reason"] for claim in bad["claims"]] == ["", why]

@@ -608,14 +608,16 @@ WITH RECURSIVE made_of (type, name) AS (
     SELECT further.type, made_of.name
     FROM made_of
     CROSS JOIN LATERAL (
-        SELECT typarray FROM pg_type WHERE oid = made_of.type AND typarray <> 0
+        -- arrays, domains and ranges
+        SELECT objid
+        FROM pg_depend
+        WHERE (classid, refclassid, refobjid) = ('pg_type'::regclass, 'pg_type'::regclass, made_of.type)
         UNION ALL
-        SELECT oid FROM pg_type WHERE typbasetype = made_of.type
-        UNION ALL
+        -- what has several columns, and a type of its own
         SELECT c.reltype
         FROM pg_attribute AS a
-        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind = 'c'
-        WHERE a.atttypid = made_of.type AND NOT a.attisdropped
+        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('c', 'v', 'f')
+        WHERE a.atttypid = made_of.type
     ) AS further (type)
 )
 SELECT
@@ -623,7 +625,7 @@ SELECT
     format('is of the row type of public.%s, which PostgreSQL therefore refuses to change', made_of.name) AS problem,
     format('change that column first, or leave the table out with --skip-table %s', made_of.name) AS action
 FROM made_of
-JOIN pg_attribute AS a ON a.atttypid = made_of.type AND NOT a.attisdropped
+JOIN pg_attribute AS a ON a.atttypid = made_of.type
 JOIN pg_class AS user_of_it ON user_of_it.oid = a.attrelid AND user_of_it.relkind IN ('r', 'm', 'p');
 
 -- name: attribute_numbers_are_left

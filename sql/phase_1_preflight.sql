@@ -404,10 +404,10 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) 
 JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter) ON TRUE
 JOIN pg_roles AS api ON format('%s %s %s', found.name, command.name, api.rolname) = ANY (:isolated)
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+JOIN pg_policy AS p ON p.polrelid = c.oid AND p.polcmd::text IN ('*', command.letter)
 JOIN pg_depend AS d
-    ON d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-    AND d.refobjsubid = a.attnum
-JOIN pg_policy AS p ON p.oid = d.objid AND p.polcmd::text IN ('*', command.letter)
+    ON (d.classid, d.objid) = ('pg_policy'::regclass, p.oid)
+    AND (d.refclassid, d.refobjid, d.refobjsubid) = ('pg_class'::regclass, c.oid, a.attnum)
 -- where Phase 2 has replaced what Phase 1 did, it was no oversight
 WHERE 'pin_client(' || found.name || ')' <> ALL (:standing)
 GROUP BY found.name;

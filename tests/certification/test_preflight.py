@@ -105,6 +105,14 @@ CREATE POLICY phase_1_denied ON public.migration_log
     AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
 """
 
+
+def logged(operation: str) -> str:
+    """The same log, in which this was done."""
+    return LOG + (
+        f"INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_1', '{operation}', 'completed');"
+    )
+
+
 #: A client_id that was there before, with rows of Acme, rows without a client, and no foreign key.
 OWN_CLIENT_ID = """
 ALTER TABLE public.email_logs ADD COLUMN client_id uuid;
@@ -787,8 +795,25 @@ CASES: tuple[Case, ...] = (
         "restrictive",
         near_miss="ALTER TABLE public.products ADD client_id uuid; ALTER TABLE public.email_logs ADD client_id uuid;"
         + OF_CLIENT.format("AS PERMISSIVE")
-        + OF_CLIENT.format("AS RESTRICTIVE FOR SELECT").replace("products", "email_logs"),
-        violation="DROP POLICY of_client ON public.products;" + OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE"),
+        + OF_CLIENT.format("AS RESTRICTIVE FOR SELECT").replace("products", "email_logs")
+        + "".join(
+            f"ALTER TABLE public.{table} ADD client_id uuid;"
+            + OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE").replace("products", table)
+            for table in ("transform_logs", "processing_logs")
+        )
+        + "ALTER TABLE public.transform_logs DISABLE ROW LEVEL SECURITY;"
+        + logged("pin_client(processing_logs)")
+        # What is no tenant table has another column in the place of the client.
+        + "CREATE TABLE public.attic (client_id uuid); ALTER TABLE public.attic ENABLE ROW LEVEL SECURITY;"
+        + OF_CLIENT.format("").replace("products", "attic"),
+        # Beside it one that looks at something else, one of another command, and one of another table.
+        violation="DROP TABLE public.migration_log; DROP POLICY of_client ON public.processing_logs;"
+        "DROP POLICY of_client ON public.products;"
+        + OF_CLIENT.format("AS RESTRICTIVE FOR UPDATE")
+        + "CREATE POLICY by_id ON public.products FOR UPDATE TO authenticated USING (id IS NOT NULL);"
+        "CREATE POLICY seen ON public.products FOR SELECT TO authenticated USING (client_id IS NOT NULL);"
+        "CREATE POLICY elsewhere ON public.attic FOR UPDATE TO authenticated"
+        " USING (client_id IN (SELECT client_id FROM public.products))",
         object="public.products",
         problem=r"does not keep anon, authenticated to the default organization here \(UPDATE\), and relies on what "
         "looks at client_id: policy of_client$",

@@ -755,7 +755,8 @@ CASES: tuple[Case, ...] = (
             "pins_lock_no_client_out",
             title,
             near_miss=KEPT_APART + "ALTER TABLE public.email_logs ADD client_id uuid; UPDATE public.email_logs"
-            " SET client_id = '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD client_id uuid",
+            " SET client_id = '11111111-1111-4111-8111-111111111111'; ALTER TABLE public.uploads ADD client_id uuid;"
+            "CREATE POLICY fewer ON public.email_logs AS RESTRICTIVE TO authenticated USING (TRUE)",
             violation="DROP POLICY of_client ON public.products;" + violation,
             object="public.products",
             problem=r"^[1-9]\d* rows belong to other organizations than the default one, and authenticated, "
@@ -773,7 +774,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "pins_lock_no_client_out",
         "left out",
-        violation=KEPT_APART + "DROP POLICY of_client ON public.products",
+        near_miss=KEPT_APART + "DROP POLICY of_client ON public.products;" + logged("add_client_id(products)"),
+        violation="DROP TABLE public.migration_log; ALTER POLICY products_write ON public.products TO PUBLIC",
         object="public.products",
         problem="rows belong to other organizations than the default one",
         mended_by="--skip-table products",
@@ -782,8 +784,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "pins_lock_no_client_out",
         "users",
-        violation=KEPT_APART + "ALTER TABLE public.users ADD client_id uuid;"
+        near_miss=KEPT_APART + "ALTER TABLE public.users DISABLE ROW LEVEL SECURITY, ADD client_id uuid;"
         "UPDATE public.users SET client_id = '11111111-1111-4111-8111-111111111111'",
+        violation="ALTER TABLE public.users ENABLE ROW LEVEL SECURITY",
         object="public.users",
         problem=r"could not once it is kept to that one \(UPDATE\)$",
         mended_by=r"ON public.users AS RESTRICTIVE TO authenticated USING \(client_id = \.\.\.\)$",

@@ -700,8 +700,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "client_id_has_no_other_default",
         "left out",
-        violation="ALTER TABLE public.uploads ADD client_id uuid;"
+        near_miss=logged("add_client_id(uploads)") + "ALTER TABLE public.uploads ADD client_id uuid;"
         "ALTER TABLE public.uploads ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
+        violation="DROP TABLE public.migration_log",
         object="public.uploads.client_id",
         problem="and goes to the default organization after the migration$",
         mended_by="--skip-table uploads",
@@ -709,7 +710,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "client_id_has_no_other_default",
         "users",
-        violation="ALTER TABLE public.users ADD client_id uuid;"
+        near_miss="ALTER TABLE public.users ADD client_id uuid GENERATED ALWAYS AS (id) STORED",
+        violation="ALTER TABLE public.users DROP client_id, ADD client_id uuid;"
         "ALTER TABLE public.users ALTER client_id SET DEFAULT current_setting('app.client')::uuid",
         object="public.users.client_id",
         problem="and goes to the default organization after the migration$",
@@ -727,7 +729,9 @@ CASES: tuple[Case, ...] = (
         # The column is added with its default, and is not there yet.
         + FILLING.format(name="elsewhere", when="BEFORE INSERT ON public.products FOR EACH ROW", column="client_id")
         + FILLING.format(name="off", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id")
-        + "ALTER TABLE public.uploads DISABLE TRIGGER off;",
+        + "ALTER TABLE public.uploads DISABLE TRIGGER off; ALTER TABLE public.email_logs ADD client_id uuid;"
+        + FILLING.format(name="known", when="BEFORE INSERT ON public.email_logs FOR EACH ROW", column="client_id")
+        + logged("set_client_id_default(email_logs)"),
         violation=FILLING.format(name="fills", when="BEFORE INSERT ON public.uploads FOR EACH ROW", column="client_id"),
         object="trigger fills on public.uploads",
         problem="finds the default organization there, and not NULL",

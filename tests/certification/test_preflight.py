@@ -511,7 +511,8 @@ CASES: tuple[Case, ...] = (
         Case(
             "index_columns_can_be_indexed",
             title,
-            near_miss="DROP VIEW public.sales_by_month; CREATE DOMAIN public.place AS point;"
+            near_miss="CREATE OPERATOR CLASS public.leftmost FOR TYPE point USING btree AS OPERATOR 1 <<;"
+            "DROP VIEW public.sales_by_month; CREATE DOMAIN public.place AS point;"
             "CREATE DOMAIN public.list AS int[]; CREATE DOMAIN public.lists AS public.list;"
             "ALTER TABLE public.sellout_entries2 DROP reseller, ADD reseller public.lists;"
             "ALTER TABLE public.products ALTER ean TYPE varchar(20)",

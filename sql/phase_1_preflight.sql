@@ -592,8 +592,7 @@ SELECT
         AS action
 FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
-WHERE c.relrowsecurity AND c.relforcerowsecurity
-    AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls));
+WHERE c.relforcerowsecurity AND row_security_active(c.oid);
 
 -- name: row_type_is_not_a_column_type
 -- level: error

@@ -1152,8 +1152,9 @@ CASES: tuple[Case, ...] = (
         "row_security_lets_the_owner_through",
         "forced",
         near_miss="ALTER TABLE public.uploads FORCE ROW LEVEL SECURITY;"
-        "ALTER TABLE public.email_logs ENABLE ROW LEVEL SECURITY",
-        violation="ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE public.email_logs ENABLE ROW LEVEL SECURITY, OWNER TO {superuser}",
+        violation="ALTER TABLE public.email_logs OWNER TO app_owner;"
+        "ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY",
         object="public.uploads",
         problem="has FORCE ROW LEVEL SECURITY, and app_owner cannot bypass it",
         mended_by="ALTER TABLE public.uploads NO FORCE ROW LEVEL SECURITY",

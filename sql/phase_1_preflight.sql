@@ -492,8 +492,7 @@ FROM (
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(wanted.name))
 LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_am AS am ON am.oid = c.relam
-WHERE i.indexrelid IS NULL
-    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
+WHERE i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(

@@ -949,8 +949,12 @@ CASES: tuple[Case, ...] = (
         near_miss="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
         "CREATE INDEX idx_uploads_client_user_id ON public.uploads (client_id, user_id);"
         "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
-        " WHERE status = 'processing' OR status = 'pending'",
-        violation="CREATE INDEX idx_products_client_ean ON public.products (ean)",
+        " WHERE status = 'processing' OR status = 'pending';"
+        # A plan that has the columns by their numbers.
+        "ALTER ROLE app_owner IN DATABASE {database} SET enable_nestloop = off;"
+        "ALTER ROLE app_owner IN DATABASE {database} SET enable_hashjoin = off",
+        violation="ALTER TABLE public.products ADD client_id uuid;"
+        "CREATE INDEX idx_products_client_ean ON public.products (client_id, ean) INCLUDE (name)",
         object="public.idx_products_client_ean",
         problem="is another index: CREATE INDEX",
         mended_by="ALTER INDEX public.idx_products_client_ean RENAME TO former_idx_products_client_ean",
@@ -966,15 +970,20 @@ CASES: tuple[Case, ...] = (
         problem="is another index: CREATE INDEX",
         mended_by="--skip-index idx_uploads_client_created_at",
     ),
-    Case(
-        "index_name_is_free",
-        "other rows",
-        violation="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
-        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
-        " WHERE status NOT IN ('pending', 'processing')",
-        object="public.idx_uploads_client_status",
-        problem="is another index: CREATE INDEX",
-        mended_by="ALTER INDEX public.idx_uploads_client_status RENAME TO former_idx_uploads_client_status",
+    *(
+        Case(
+            "index_name_is_free",
+            title,
+            violation="ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
+            f"CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status) WHERE status {rows}",
+            object="public.idx_uploads_client_status",
+            problem="is another index: CREATE INDEX",
+            mended_by="ALTER INDEX public.idx_uploads_client_status RENAME TO former_idx_uploads_client_status",
+        )
+        for title, rows in (
+            ("other rows", "NOT IN ('pending', 'processing')"),
+            ("fewer rows", "= 'pending'"),
+        )
     ),
     Case(
         "index_name_is_free",
@@ -996,9 +1005,9 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "index_name_is_free",
-        "another table",
+        "a view",
         near_miss="CREATE SCHEMA attic; CREATE TABLE attic.idx_products_client_ean (ean text)",
-        violation="CREATE TABLE public.idx_products_client_ean (ean text)",
+        violation="CREATE VIEW public.idx_products_client_ean AS SELECT 1 AS one",
         object="public.idx_products_client_ean",
         problem="is the name of another object",
         mended_by="--skip-index idx_products_client_ean",
@@ -1026,10 +1035,11 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "index_name_is_free",
-        "a view",
-        violation="CREATE VIEW public.idx_products_client_ean AS SELECT 1 AS one",
+        "of another kind",
+        violation="ALTER TABLE public.products ADD COLUMN client_id uuid;"
+        "CREATE INDEX idx_products_client_ean ON public.products USING brin (client_id, ean)",
         object="public.idx_products_client_ean",
-        problem="is the name of another object",
+        problem="is another index: CREATE INDEX",
         mended_by="--skip-index idx_products_client_ean",
     ),
     Case(

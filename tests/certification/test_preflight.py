@@ -308,7 +308,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "partitions_can_be_migrated",
         "partitioned with a client_id of its own",
-        near_miss=PARTITIONED,
+        near_miss="ALTER TABLE public.uploads ADD client_id uuid; ALTER TABLE public.products ADD client_id uuid;"
+        + logged("add_client_id(uploads)")
+        + PARTITIONED,
         violation=f"{PARTITIONED}; ALTER TABLE public.email_logs ADD client_id uuid",
         object="public.email_logs.client_id",
         problem="is the column of a partitioned table, and was there before Phase 1",
@@ -325,7 +327,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "tenant_table_is_there",
         "partition",
-        violation="SET ROLE app_owner; ALTER TABLE public.email_logs RENAME TO mails;"
+        violation="CREATE TABLE public.papers (); CREATE TABLE public.letters () INHERITS (public.papers);"
+        "SET ROLE app_owner; ALTER TABLE public.email_logs RENAME TO mails;"
         "CREATE TABLE public.all_mails (id uuid, created_at timestamptz) PARTITION BY RANGE (created_at);"
         "CREATE TABLE public.email_logs PARTITION OF public.all_mails DEFAULT",
         object="public.email_logs",

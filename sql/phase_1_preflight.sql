@@ -149,7 +149,7 @@ SELECT
         coalesce((
             SELECT string_agg(attname, ', ' ORDER BY attnum)
             FROM pg_attribute
-            WHERE attrelid = to_regclass('public.' || found.name) AND NOT attisdropped
+            WHERE attrelid = to_regclass('public.' || found.name)
                 AND atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
         ), 'no time column at all')) AS problem,
     format('name it with --column %s.created_at=ACTUAL, or leave out what needs it with --skip-index %s',
@@ -167,7 +167,6 @@ SELECT
     format('has no column %I, which %s is to be built on', col.name, wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
-JOIN :tables_found AS found (name, time_column) ON found.name = wanted.table_name
 CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
 CROSS JOIN LATERAL (SELECT regexp_replace(each.column_and_order, ' DESC$', '') AS name) AS col
 WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
@@ -182,7 +181,7 @@ SELECT
     format('public.%s.%s', wanted.table_name, a.attname) AS object,
     format(CASE WHEN t.typcategory = 'S' THEN 'is of type %1$s, whose = is not that of text: %3$s would serve nobody'
         ELSE 'is of type %1$s and never %2$s, the rows that %3$s is of' END, format_type(a.atttypid, a.atttypmod),
-        string_agg(quote_literal(each.value), ' or ' ORDER BY each.value), wanted.name) AS problem,
+        string_agg(quote_literal(each.value), ' or '), wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
 CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
@@ -291,7 +290,7 @@ WHERE my_type.typcategory <> its_type.typcategory
 -- stage: preflight
 SELECT
     format('public.%s.client_id', found.name) AS object,
-    CASE WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN 'is a generated column'
+    CASE WHEN a.attgenerated <> '' THEN 'is a generated column'
         ELSE format('is there already, as %s instead of uuid', format_type(a.atttypid, a.atttypmod))
     END AS problem,
     format('rename it first: ALTER TABLE public.%I RENAME COLUMN client_id TO former_client_id', found.name)
@@ -299,7 +298,7 @@ SELECT
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
-WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> ''
+WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> ''
 UNION ALL
 -- PostgreSQL 18 lets a column be NOT NULL whose rows nobody has looked at
 SELECT
@@ -559,7 +558,7 @@ WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.argume
 -- each: organizations
 SELECT
     'public.organizations' AS object,
-    CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
+    CASE WHEN name = 'Default Organization'
         THEN format('the name Default Organization belongs to the organization %s', slug)
         ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
     format('rename that one; or, where it is the default: UPDATE public.organizations SET slug = ''default-org'' '

@@ -438,7 +438,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "time_column_is_known",
         "other name",
-        near_miss="ALTER TABLE public.uploads RENAME created_at TO logged_at",
+        near_miss="ALTER TABLE public.uploads RENAME created_at TO logged_at;"
+        "ALTER ROLE app_owner IN DATABASE {database} SET enable_indexscan = off",
         violation="ALTER TABLE public.uploads RENAME logged_at TO received_at",
         object="public.uploads",
         problem="has no column created_at or uploaded_at or logged_at or sent_at, .* it has received_at, finished_at",
@@ -466,8 +467,10 @@ CASES: tuple[Case, ...] = (
     Case(
         "index_column_is_there",
         "other name",
-        near_miss="ALTER TABLE public.sellout_entries2 RENAME country TO land",
-        violation="ALTER TABLE public.sellout_entries2 RENAME reseller TO dealer",
+        near_miss="ALTER TABLE public.sellout_entries2 RENAME country TO land;"
+        "ALTER TABLE public.uploads RENAME created_at TO received_at",
+        violation="ALTER TABLE public.uploads RENAME received_at TO created_at;"
+        "ALTER TABLE public.sellout_entries2 RENAME reseller TO dealer",
         object="public.sellout_entries2",
         problem="has no column reseller, which idx_sellout_entries2_client_reseller is to be built on",
         mended_by="--skip-index idx_sellout_entries2_client_reseller",

@@ -262,10 +262,9 @@ SELECT
     format('has no column id for %s.%s to be compared with', child.name, child.column_name) AS problem,
     format('leave it out on purpose with --skip-table %s', child.name) AS action
 FROM :children_wanted AS child (name, column_name, parent)
-WHERE to_regclass('public.' || child.parent) IS NOT NULL
-    AND NOT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id')
+WHERE NOT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id')
 UNION ALL
 SELECT
     format('public.%s.%s', child.name, child.column_name),

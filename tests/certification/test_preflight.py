@@ -665,9 +665,23 @@ CASES: tuple[Case, ...] = (
         near_miss="CREATE DOMAIN public.upload AS uuid;"
         "ALTER TABLE public.transform_logs DROP CONSTRAINT transform_logs_upload_id_fkey,"
         " ALTER upload_id TYPE public.upload",
-        violation="ALTER TABLE public.transform_logs ALTER upload_id TYPE text",
+        violation="ALTER TABLE public.transform_logs ALTER upload_id TYPE macaddr USING NULL",
         object="public.transform_logs.upload_id",
-        problem="is of type text and cannot be compared with public.uploads.id of type uuid",
+        problem="is of type macaddr and cannot be compared with public.uploads.id of type uuid",
+        mended_by="--skip-table transform_logs",
+    ),
+    Case(
+        "parents_have_an_id",
+        "type of another kind",
+        near_miss="DROP VIEW public.sales_by_month;"
+        + "".join(
+            f"ALTER TABLE public.{table} DROP CONSTRAINT {table}_upload_id_fkey, ALTER upload_id TYPE varchar;"
+            for table in ("sellout_entries2", "processing_logs", "transform_logs")
+        )
+        + "ALTER TABLE public.uploads ALTER id DROP DEFAULT, ALTER id TYPE text",
+        violation="ALTER TABLE public.transform_logs ALTER upload_id TYPE integer USING 0",
+        object="public.transform_logs.upload_id",
+        problem="is of type integer and cannot be compared with public.uploads.id of type text",
         mended_by="--skip-table transform_logs",
     ),
     Case(

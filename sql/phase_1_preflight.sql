@@ -149,7 +149,7 @@ SELECT
         coalesce((
             SELECT string_agg(attname, ', ' ORDER BY attnum)
             FROM pg_attribute
-            WHERE attrelid = to_regclass('public.' || found.name) AND NOT attisdropped
+            WHERE attrelid = to_regclass('public.' || found.name)
                 AND atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
         ), 'no time column at all')) AS problem,
     format('name it with --column %s.created_at=ACTUAL, or leave out what needs it with --skip-index %s',
@@ -167,7 +167,6 @@ SELECT
     format('has no column %I, which %s is to be built on', col.name, wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
-JOIN :tables_found AS found (name, time_column) ON found.name = wanted.table_name
 CROSS JOIN LATERAL unnest(wanted.columns) AS each (column_and_order)
 CROSS JOIN LATERAL (SELECT regexp_replace(each.column_and_order, ' DESC$', '') AS name) AS col
 WHERE col.name <> 'client_id' AND each.column_and_order <> 'created_at DESC'
@@ -182,7 +181,7 @@ SELECT
     format('public.%s.%s', wanted.table_name, a.attname) AS object,
     format(CASE WHEN t.typcategory = 'S' THEN 'is of type %1$s, whose = is not that of text: %3$s would serve nobody'
         ELSE 'is of type %1$s and never %2$s, the rows that %3$s is of' END, format_type(a.atttypid, a.atttypmod),
-        string_agg(quote_literal(each.value), ' or ' ORDER BY each.value), wanted.name) AS problem,
+        string_agg(quote_literal(each.value), ' or '), wanted.name) AS problem,
     format('leave the index out on purpose with --skip-index %s', wanted.name) AS action
 FROM :indexes_wanted AS wanted (name, table_name, columns, literals)
 CROSS JOIN LATERAL unnest(wanted.literals) AS each (value)
@@ -263,10 +262,9 @@ SELECT
     format('has no column id for %s.%s to be compared with', child.name, child.column_name) AS problem,
     format('leave it out on purpose with --skip-table %s', child.name) AS action
 FROM :children_wanted AS child (name, column_name, parent)
-WHERE to_regclass('public.' || child.parent) IS NOT NULL
-    AND NOT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id')
+WHERE NOT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('public.' || child.parent) AND attname = 'id')
 UNION ALL
 SELECT
     format('public.%s.%s', child.name, child.column_name),
@@ -291,7 +289,7 @@ WHERE my_type.typcategory <> its_type.typcategory
 -- stage: preflight
 SELECT
     format('public.%s.client_id', found.name) AS object,
-    CASE WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN 'is a generated column'
+    CASE WHEN a.attgenerated <> '' THEN 'is a generated column'
         ELSE format('is there already, as %s instead of uuid', format_type(a.atttypid, a.atttypmod))
     END AS problem,
     format('rename it first: ALTER TABLE public.%I RENAME COLUMN client_id TO former_client_id', found.name)
@@ -299,7 +297,7 @@ SELECT
 FROM :tables_found AS found (name, time_column)
 JOIN pg_attribute AS a
     ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
-WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> '' OR a.attidentity <> ''
+WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> ''
 UNION ALL
 -- PostgreSQL 18 lets a column be NOT NULL whose rows nobody has looked at
 SELECT
@@ -404,10 +402,10 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name)) 
 JOIN (VALUES ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS command (name, letter) ON TRUE
 JOIN pg_roles AS api ON format('%s %s %s', found.name, command.name, api.rolname) = ANY (:isolated)
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'client_id'
+JOIN pg_policy AS p ON p.polrelid = c.oid AND p.polcmd::text IN ('*', command.letter)
 JOIN pg_depend AS d
-    ON d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-    AND d.refobjsubid = a.attnum
-JOIN pg_policy AS p ON p.oid = d.objid AND p.polcmd::text IN ('*', command.letter)
+    ON (d.classid, d.objid) = ('pg_policy'::regclass, p.oid)
+    AND (d.refclassid, d.refobjid, d.refobjsubid) = ('pg_class'::regclass, c.oid, a.attnum)
 -- where Phase 2 has replaced what Phase 1 did, it was no oversight
 WHERE 'pin_client(' || found.name || ')' <> ALL (:standing)
 GROUP BY found.name;
@@ -492,8 +490,7 @@ FROM (
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(wanted.name))
 LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
 LEFT JOIN pg_am AS am ON am.oid = c.relam
-WHERE i.indexrelid IS NULL
-    OR i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
+WHERE i.indrelid IS DISTINCT FROM to_regclass('public.' || quote_ident(wanted.table_name))
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
     OR wanted.columns <> ARRAY(
@@ -560,7 +557,7 @@ WHERE p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.argume
 -- each: organizations
 SELECT
     'public.organizations' AS object,
-    CASE WHEN slug <> 'default-org' AND name = 'Default Organization'
+    CASE WHEN name = 'Default Organization'
         THEN format('the name Default Organization belongs to the organization %s', slug)
         ELSE format('the id of the default organization belongs to the organization %s', slug) END AS problem,
     format('rename that one; or, where it is the default: UPDATE public.organizations SET slug = ''default-org'' '
@@ -592,8 +589,7 @@ SELECT
         AS action
 FROM (SELECT name FROM :tables_found AS t (name) UNION ALL SELECT name FROM :partitions AS p (name)) AS found
 JOIN pg_class AS c ON c.oid = to_regclass('public.' || quote_ident(found.name))
-WHERE c.relrowsecurity AND c.relforcerowsecurity
-    AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls));
+WHERE c.relforcerowsecurity AND row_security_active(c.oid);
 
 -- name: row_type_is_not_a_column_type
 -- level: error
@@ -608,14 +604,16 @@ WITH RECURSIVE made_of (type, name) AS (
     SELECT further.type, made_of.name
     FROM made_of
     CROSS JOIN LATERAL (
-        SELECT typarray FROM pg_type WHERE oid = made_of.type AND typarray <> 0
+        -- arrays, domains and ranges
+        SELECT objid
+        FROM pg_depend
+        WHERE (classid, refclassid, refobjid) = ('pg_type'::regclass, 'pg_type'::regclass, made_of.type)
         UNION ALL
-        SELECT oid FROM pg_type WHERE typbasetype = made_of.type
-        UNION ALL
+        -- what has several columns, and a type of its own
         SELECT c.reltype
         FROM pg_attribute AS a
-        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind = 'c'
-        WHERE a.atttypid = made_of.type AND NOT a.attisdropped
+        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('c', 'v', 'f')
+        WHERE a.atttypid = made_of.type
     ) AS further (type)
 )
 SELECT
@@ -623,7 +621,7 @@ SELECT
     format('is of the row type of public.%s, which PostgreSQL therefore refuses to change', made_of.name) AS problem,
     format('change that column first, or leave the table out with --skip-table %s', made_of.name) AS action
 FROM made_of
-JOIN pg_attribute AS a ON a.atttypid = made_of.type AND NOT a.attisdropped
+JOIN pg_attribute AS a ON a.atttypid = made_of.type
 JOIN pg_class AS user_of_it ON user_of_it.oid = a.attrelid AND user_of_it.relkind IN ('r', 'm', 'p');
 
 -- name: attribute_numbers_are_left

@@ -17,6 +17,13 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
     ): "PostgreSQL 13 and later never run it; on 12, `pytest --pg 12`, nothing can be created without it",
     (
         "sql/phase_1_preflight.sql",
+        "server_takes_writes",
+        "condition left out",
+        "WHERE [pg_is_in_recovery() OR → ](SELECT reset_val FROM pg_settings"
+        " WHERE name = 'default_transaction_read_only') = 'on';",
+    ): "a standby can tell, and tests/tools/test_command_line.py has one; mutants of the SQL are not tried on it",
+    (
+        "sql/phase_1_preflight.sql",
         "index_name_is_free",
         "LEFT JOIN narrowed",
         "[LEFT JOIN → JOIN] pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]",

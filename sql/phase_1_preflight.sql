@@ -711,13 +711,11 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || found.name)
 JOIN pg_proc AS p
     ON p.prosrc ~* ('(\mselect\s+|\mdistinct\s+|\mall\s+|,\s*|\.)\*\s*(,[^;()]*)?\mfrom\M[^;()]*(\s|,|"?public"?\.)"?'
         || found.name || '\M')
-JOIN pg_namespace AS n ON n.oid = p.pronamespace
 JOIN pg_language AS l ON l.oid = p.prolang
 JOIN pg_type AS t ON t.oid = p.prorettype
 WHERE (p.proretset OR (l.lanname = 'sql' AND (t.typtype = 'c' OR t.oid = 'record'::regtype)))
     -- the row type of the table gets the column too
-    AND p.prorettype <> c.reltype
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema');
+    AND p.prorettype <> c.reltype;
 
 -- name: triggers_do_not_copy_whole_rows
 -- level: warning
@@ -798,7 +796,7 @@ FROM (
     SELECT t.tgfoid, format('trigger %s on public.%s', t.tgname, found.name)
     FROM :tables_found AS found (name, time_column)
     JOIN pg_attribute AS a ON a.attrelid = to_regclass('public.' || found.name) AND a.attname = 'client_id'
-    JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    JOIN pg_trigger AS t ON t.tgrelid = a.attrelid AND t.tgenabled IN ('O', 'A')
     WHERE t.tgtype & 16 = 16 AND (t.tgattr::text = '' OR a.attnum = ANY (t.tgattr))
         AND 'add_client_id(' || found.name || ')' <> ALL (:standing)
         AND (NOT a.attnotnull OR 'require_client_id(' || found.name || ')' = ANY (:standing))
@@ -910,7 +908,7 @@ WHERE datname = current_database() AND xact_start < now() - INTERVAL '5 s'
 SELECT
     format('process %s (%s, %s)', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no application name'))
         AS object,
-    format('holds a lock on %s; how long it has been in its transaction, %I may not see',
+    format('has a lock on %s, or waits for one; how long it has been in its transaction, %I may not see',
         string_agg(DISTINCT 'public.' || found.name, ', '), current_user) AS problem,
     format('look again; if it is still there, as a superuser: GRANT pg_read_all_stats TO %I', current_user) AS action
 FROM (
@@ -919,7 +917,7 @@ FROM (
     SELECT name FROM :partitions AS part (name)
 ) AS found
 JOIN pg_locks AS l
-    ON l.relation = to_regclass('public.' || quote_ident(found.name)) AND l.locktype = 'relation' AND l.granted
+    ON l.relation = to_regclass('public.' || quote_ident(found.name))
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 -- NULL where the rest of the row is hidden; autovacuum, which is nobody's, is not what this is about
@@ -935,10 +933,8 @@ SELECT
     format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L, as %2$I', p.gid, p.owner) AS action
 FROM pg_prepared_xacts AS p
 -- a transaction's locks have its virtualtransaction in common; a prepared one has no process
-JOIN pg_locks AS own ON own.locktype = 'transactionid' AND own.transactionid = p.transaction
-JOIN pg_locks AS l
-    ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+JOIN pg_locks AS own ON own.transactionid = p.transaction
+JOIN pg_locks AS l ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction
 JOIN :tables_found AS found (name, time_column) ON l.relation = to_regclass('public.' || found.name)
 WHERE p.database = current_database();
 
@@ -980,7 +976,7 @@ dropped AS (
     JOIN pg_attribute AS a ON a.attrelid = found.oid AND a.attname = 'client_id'
     WHERE format('add_client_id(%s)', found.name) = ANY (:standing)
     UNION ALL
-    SELECT 'pg_class'::regclass, oid, NULL FROM new WHERE 'create_' || name = ANY (:standing) AND oid IS NOT NULL
+    SELECT 'pg_class'::regclass, oid, NULL FROM new WHERE 'create_' || name = ANY (:standing)
     UNION ALL
     SELECT 'pg_type'::regclass, c.reltype, NULL
     FROM new JOIN pg_class AS c USING (oid)
@@ -1009,7 +1005,6 @@ ours AS MATERIALIZED (
     UNION ALL
     SELECT 'pg_policy'::regclass, p.oid
     FROM pg_policy AS p
-    JOIN found ON p.polrelid = found.oid
     WHERE p.polname LIKE 'phase\_1\_client\_pinned%'
     UNION ALL
     SELECT 'pg_attrdef'::regclass, d.oid
@@ -1022,16 +1017,14 @@ ours AS MATERIALIZED (
         UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint
         UNION ALL SELECT 'pg_attrdef'::regclass, oid, adrelid FROM pg_attrdef
         UNION ALL SELECT 'pg_trigger'::regclass, oid, tgrelid FROM pg_trigger
-        UNION ALL SELECT 'pg_type'::regclass, oid, typrelid FROM pg_type WHERE typrelid <> 0
-        UNION ALL
-        SELECT 'pg_type'::regclass, e.oid, t.typrelid FROM pg_type AS e JOIN pg_type AS t ON t.oid = e.typelem
+        UNION ALL SELECT 'pg_type'::regclass, oid, typrelid FROM pg_type
+        UNION ALL SELECT 'pg_type'::regclass, typarray, typrelid FROM pg_type
         UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid FROM pg_policy WHERE polname = 'phase_1_denied'
     ) AS c
     WHERE c.relation IN (SELECT oid FROM new)
     -- the toast tables of the new tables, their triggers on other tables
     UNION ALL
     SELECT 'pg_class'::regclass, reltoastrelid FROM pg_class
-    WHERE oid IN (SELECT oid FROM new)
     UNION ALL
     SELECT 'pg_trigger'::regclass, oid FROM pg_trigger WHERE tgisinternal
 )
@@ -1052,11 +1045,7 @@ LEFT JOIN LATERAL (
     FROM pg_rewrite AS r
     WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
 ) AS view ON TRUE
-WHERE d.deptype IN ('n', 'a', 'i')
-    AND NOT EXISTS (SELECT FROM ours WHERE ours.classid = d.classid AND ours.objid = d.objid)
-    -- until PostgreSQL 14 a generated column hangs on the column itself, and would go with it without a word
-    AND NOT (d.classid = dropped.classid AND d.objid = dropped.objid
-        AND (dropped.objsubid IS NULL OR d.objsubid = 0));
+WHERE NOT EXISTS (SELECT FROM ours WHERE ours.classid = d.classid AND ours.objid = d.objid);
 
 -- name: nothing_of_phase_1_is_left_elsewhere
 -- level: error
@@ -1066,7 +1055,7 @@ SELECT
     'has a client_id of Phase 1, and is neither a tenant table nor a partition of one any more: the rollback would leave '
         'it there' AS problem,
     format('make it again what it was, or take from it what belongs to Phase 1: %sALTER TABLE %s DROP COLUMN client_id',
-        (SELECT string_agg(format('DROP POLICY %I ON %s; ', polname, c.oid::regclass), '' ORDER BY polname)
+        (SELECT string_agg(format('DROP POLICY %I ON %s; ', polname, c.oid::regclass), '')
             FROM pg_policy WHERE polrelid = c.oid AND polname LIKE 'phase\_1\_client\_pinned%'),
         c.oid::regclass) AS action
 FROM pg_class AS c
@@ -1123,7 +1112,7 @@ SELECT
     'public.migration_log' AS object,
     concat_ws(', and ',
         CASE WHEN made = 0 THEN 'was there before Phase 1' END,
-        CASE WHEN others > 0 THEN format('has %s entries of %s', others, phases) END) AS problem,
+        'has ' || others || ' entries of ' || phases) AS problem,
     'leave --purge-log out: the rollback leaves the log as it is' AS action
 FROM (
     SELECT
@@ -1150,6 +1139,5 @@ FROM (
         SELECT to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))::text
         FROM :functions_wanted AS wanted (name, arguments)
     ) AS new (name)
-    WHERE name IS NOT NULL
 ) AS what
 WHERE cardinality(:standing) = 0 AND what.is_there IS NOT NULL;

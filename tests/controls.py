@@ -987,12 +987,16 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "what was built on top does not stop it",
             "test_rollback_names: view public.mine.*?assert 1 == 3",
-            Change(PREFLIGHT, "WHERE d.deptype IN ('n', 'a', 'i')\n", "WHERE d.deptype IN ('a', 'i')\n"),
+            Change(
+                PREFLIGHT,
+                "WHERE NOT EXISTS (SELECT FROM ours",
+                "WHERE d.deptype <> 'n' AND NOT EXISTS (SELECT FROM ours",
+            ),
         ),
         (
             "what was built on top goes too",
             "test_rollback_names: view public.mine.*?assert 0 == 3",
-            Change(PREFLIGHT, "WHERE d.deptype IN ('n', 'a', 'i')\n", "WHERE FALSE\n"),
+            Change(PREFLIGHT, "WHERE NOT EXISTS (SELECT FROM ours", "WHERE FALSE AND NOT EXISTS (SELECT FROM ours"),
             Change(ROLLBACK, "    DROP COLUMN client_id;", "    DROP COLUMN client_id CASCADE;"),
         ),
     ],

@@ -69,6 +69,11 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("test_client_id_that", "test_what_was", "test_fill", "test_online.py"),
     ),
     (ROLLBACK, ".*", ("test_rollback.py", "test_client_id", "test_fill", "test_pins", "test_online.py")),
+    (
+        PREFLIGHT,
+        "(prepared_)?transactions_.*|publications_.*|service_role_.*",
+        ("[{section},", "test_prepared_", "test_transaction_", "test_publication_", "test_preflight_warns"),
+    ),
     (PREFLIGHT, ".*", ("[{section},", "test_preflight_finds_nothing", "test_rollback_names", "test_rollback_is_not")),
     (VERIFY, ".*", ("[{section},", "test_verify.py", "test_preflight_finds_nothing")),
     (QUERIES, ".*", ("test_index_use.py",)),

@@ -85,6 +85,8 @@ def test_query_is_served_by_the_index_that_it_names(large_migrated: Database, ev
             plan = explain(connection, query, analyze=True)["Plan"]
             index = section.header("index")
             assert _is_served(plan, index), f"{section.name} is not served by {index}: {json.dumps(plan, indent=1)}"
+            # The order that is asked for is the index's own, the latest first.
+            assert not any(node.get("Scan Direction") == "Backward" for node in _nodes(plan)), section.name
             pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
             rows = _rows_read(plan)
             assert pages <= rows * _PAGES_A_ROW + _PAGES_OF_THE_WAY, (section.name, pages, rows)

@@ -11,7 +11,7 @@ import pytest
 from phase_1.apply import Sessions, run
 from phase_1.options import parse
 from tests.plugins.database import Database, Templates
-from tests.support.benchmark import Figures
+from tests.support.benchmark import Figures, sales_of
 from tests.support.steps import Waits, plan_of
 from tests.support.workload import Workload
 
@@ -33,8 +33,7 @@ def test_latency_of_the_application_is_seen_beside_the_online_mode(
     """
     database = templates.copy(loaded)
     sessions, arguments = Sessions(database.owner_dsn), ["--online"]
-    [(sales,)] = database.query("SELECT count(*) FROM public.sellout_entries2")
-    rate = _RATE * min(1.0, _SALES / sales)
+    rate = _RATE * min(1.0, _SALES / sales_of(database))
     with Workload(database, rate=rate) as application, Waits(database, lambda: application.now) as waits:
         time.sleep(_AROUND)
         began = application.now

@@ -22,7 +22,7 @@ from phase_1.options import parse
 from phase_1.plan import Step
 from tests.plugins.database import OWNER, Database, Templates
 from tests.plugins.server import Server
-from tests.support.benchmark import Figures, median
+from tests.support.benchmark import Figures, median, sales_of
 from tests.support.steps import plan_of, position
 from tests.support.watchdog import REPOSITORY
 
@@ -112,7 +112,7 @@ def test_migration_costs_little_more_than_its_indexes(
 
     A backfill that rewrites rows takes minutes under a lock that stops every reader.
     """
-    [(sales,)] = loaded.query("SELECT count(*) FROM public.sellout_entries2")
+    sales = sales_of(loaded)
     ways: dict[str, Callable[[Database, _Taken], None]] = {
         _LIMIT: _limit,
         **{way: partial(_ours, arguments=given) for way, given in _OURS.items()},
@@ -310,7 +310,7 @@ def test_runner_needs_the_same_memory_whatever_the_size(
     One that reads rows to where it runs dies on the small machine that a deployment leaves for it.
     """
     database = templates.copy(loaded)
-    [(sales,)] = database.query("SELECT count(*) FROM public.sellout_entries2")
+    sales = sales_of(database)
     done = subprocess.run(
         [sys.executable, "-c", _WEIGH, "migrate.py", "--dsn", database.owner_dsn, "--force", *_OURS[mode]],
         cwd=REPOSITORY,

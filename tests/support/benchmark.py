@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from tests.plugins.database import Database
 from tests.support.certificate import git, tools
 
 SCHEMA = 1
@@ -156,6 +157,12 @@ def write(found: Document, render: Callable[[Document], str], directory: Path) -
             raise BenchmarkError(f"{directory / name} cannot be written: {error.strerror}") from error
         written.append(directory / name)
     return written
+
+
+def sales_of(database: Database) -> int:
+    """How many sales it has."""
+    [(sales,)] = database.query("SELECT count(*) FROM public.sellout_entries2")
+    return int(sales)
 
 
 def median(values: Sequence[float]) -> float:

@@ -1005,6 +1005,7 @@ ours AS MATERIALIZED (
     UNION ALL
     SELECT 'pg_policy'::regclass, p.oid
     FROM pg_policy AS p
+    JOIN found ON p.polrelid = found.oid
     WHERE p.polname LIKE 'phase\_1\_client\_pinned%'
     UNION ALL
     SELECT 'pg_attrdef'::regclass, d.oid
@@ -1022,7 +1023,7 @@ ours AS MATERIALIZED (
         UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid FROM pg_policy WHERE polname = 'phase_1_denied'
     ) AS c
     WHERE c.relation IN (SELECT oid FROM new)
-    -- the toast tables of the new tables, their triggers on other tables
+    -- those of the new tables among the toast tables, and their triggers on other tables
     UNION ALL
     SELECT 'pg_class'::regclass, reltoastrelid FROM pg_class
     UNION ALL

@@ -98,6 +98,13 @@ CREATE POLICY phase_1_denied ON public.organizations
 INSERT INTO public.organizations (id, name, slug) VALUES ('11111111-1111-4111-8111-111111111111', 'Acme', 'acme');
 """
 
+#: The same with a default organization that was there before, which the migration adopts.
+OURS = "22222222-2222-4222-8222-222222222222"
+ADOPTED = (
+    ORGANIZATIONS + f"INSERT INTO public.organizations (id, name, slug) VALUES ('{OURS}', 'Ours', 'default-org');"
+    "REVOKE ALL ON public.organizations FROM anon, authenticated;"
+)
+
 #: A log as Phase 1 would create it.
 LOG = """
 SET ROLE app_owner;
@@ -115,11 +122,15 @@ CREATE POLICY phase_1_denied ON public.migration_log
 """
 
 
+def entry(operation: str, phase: str = "phase_1") -> str:
+    """An entry of the log: this was done."""
+    columns = "INSERT INTO public.migration_log (phase, operation, status)"
+    return f"{columns} VALUES ('{phase}', '{operation}', 'completed');"
+
+
 def logged(operation: str) -> str:
-    """The same log, in which this was done."""
-    return LOG + (
-        f"INSERT INTO public.migration_log (phase, operation, status) VALUES ('phase_1', '{operation}', 'completed');"
-    )
+    """The log, in which this was done."""
+    return LOG + entry(operation)
 
 
 #: A client_id that was there before, with rows of Acme, rows without a client, and no foreign key.
@@ -215,14 +226,12 @@ def taken_back(database: Database) -> None:
 
 def half_filled(database: Database) -> None:
     """A database where an online run was stopped: uploads are filled, email_logs begun with, products left out."""
-    ours = "22222222-2222-4222-8222-222222222222"
     database.execute(
-        ORGANIZATIONS + f"INSERT INTO public.organizations (id, name, slug) VALUES ('{ours}', 'Ours', 'default-org');"
-        "REVOKE ALL ON public.organizations FROM anon, authenticated;"
+        ADOPTED
         + OWN_CLIENT_ID
         + OWN_CLIENT_ID.replace("email_logs", "products")
         + "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
-        f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT '{ours}'; RESET ROLE;"
+        f"ALTER TABLE public.uploads ALTER client_id SET DEFAULT '{OURS}'; RESET ROLE;"
         + HISTORY.format(name="stop", table="email_logs", body="RAISE SQLSTATE '57014'")
     )
     stopped_run = run("--dsn", database.owner_dsn, "--force", "--online", "--skip-table", "products")
@@ -452,8 +461,7 @@ CASES: tuple[Case, ...] = (
         near_miss="INSERT INTO pg_extension SELECT 1, 'pgcrypto', 10, 11, TRUE, '1.3'"
         " WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcrypto');"
         "UPDATE pg_extension SET extowner = 'app_owner'::regrole WHERE extname = 'pgcrypto';"
-        "INSERT INTO public.migration_log (phase, operation, status)"
-        " VALUES ('phase_1', 'create_pgcrypto', 'completed')",
+        + entry("create_pgcrypto"),
         violation="UPDATE pg_extension SET extowner = 10 WHERE extname = 'pgcrypto'",
         object="extension pgcrypto",
         problem="only with the rights of that role can it be dropped",
@@ -1850,9 +1858,9 @@ CASES: tuple[Case, ...] = (
         Case(
             "log_numbers_go_on",
             f"restored without its sequence, {stage}",
-            near_miss=f"{log} INSERT INTO public.migration_log (phase, operation, status)"
-            " VALUES ('phase_0', 'migrate', 'completed');"
-            "ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1000",
+            near_miss=log
+            + entry("migrate", "phase_0")
+            + "ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1000",
             violation="ALTER TABLE public.migration_log ALTER COLUMN id RESTART WITH 1",
             object="public.migration_log.id",
             problem=r"has got as far as \d+, and its sequence would give 1 to the next entry",
@@ -1992,10 +2000,11 @@ CASES += (
     ),
     _dependent(
         "policy of a new table",
-        "CREATE POLICY mine ON public.organizations USING (is_active)",
-        "policy mine on table (public.)?organizations",
+        # by its name it might be one of Phase 1
+        "CREATE POLICY phase_1_client_pinned_mine ON public.organizations USING (is_active)",
+        "policy phase_1_client_pinned_mine on table (public.)?organizations",
         _CLIENTS,
-        "DROP POLICY mine ON public.organizations",
+        "DROP POLICY phase_1_client_pinned_mine ON public.organizations",
     ),
     _dependent(
         "rule",
@@ -2085,11 +2094,8 @@ CASES += (
         "table of another name",
         near_miss=migrated_after(
             "SET search_path = public, extensions;"
-            + ORGANIZATIONS
-            + "INSERT INTO public.organizations (id, name, slug)"
-            " VALUES ('22222222-2222-4222-8222-222222222222', 'Ours', 'default-org');"
-            "REVOKE ALL ON public.organizations FROM anon, authenticated;"
-            "CREATE TABLE public.bills (client_id uuid DEFAULT '22222222-2222-4222-8222-222222222222')"
+            + ADOPTED
+            + f"CREATE TABLE public.bills (client_id uuid DEFAULT '{OURS}')"
         ),
         violation="ALTER TABLE public.email_logs RENAME TO mails; CREATE POLICY own ON public.mails USING (TRUE)",
         object="public.mails",
@@ -2179,8 +2185,7 @@ CASES += (
     Case(
         "log_is_only_ours",
         "another phase",
-        near_miss="INSERT INTO public.migration_log (phase, operation, status)"
-        " VALUES ('phase_1', 'by hand', 'completed')",
+        near_miss=entry("by hand"),
         near_miss_options=("--purge-log",),
         violation="INSERT INTO public.migration_log (phase, operation, status)"
         " VALUES ('phase_3', 'migrate', 'completed'), ('phase_2', 'migrate', 'completed'), ('phase_2', 'x', 'failed')",
@@ -2195,10 +2200,7 @@ CASES += (
         "there before",
         near_miss=taken_back,
         near_miss_options=("--purge-log",),
-        violation=migrated_after(
-            LOG + "INSERT INTO public.migration_log (phase, operation, status)"
-            " VALUES ('phase_0', 'create_migration_log', 'completed')"
-        ),
+        violation=migrated_after(LOG + entry("create_migration_log", "phase_0")),
         options=("--purge-log",),
         object="public.migration_log",
         problem="^was there before Phase 1, and has 1 entries of phase_0$",
@@ -2209,8 +2211,7 @@ CASES += (
     Case(
         "log_says_what_was_done",
         "lost",
-        near_miss="INSERT INTO public.migration_log (phase, operation, status)"
-        " VALUES ('phase_2', 'migrate', 'completed')",
+        near_miss=entry("migrate", "phase_2"),
         violation="ALTER TABLE public.migration_log RENAME TO lost",
         object="public.migration_log",
         problem="but (public\\.)?get_user.* is there, (public\\.)?user_organizations is there, (public\\.)?validate",

@@ -74,8 +74,8 @@ def test_function_costs_little_more_than_the_query_that_it_stands_for(
         bare=f"{calls['bare']:,.0f} calls/s", times=round(ratio, 2),
     )  # fmt: skip
     figures.goal(f"{name} against its bare query", ratio, _GOAL)
-    # The best of each: what else the machine does can only make it slower.
-    figures.gate(f"{name}, against its bare query", max(rates["bare"]) / max(rates["function"]), "ratio of times")
+    # Of rounds side by side, not of the best ones: a second in which the machine was fast befalls one of the two.
+    figures.gate(f"{name}, against its bare query", ratio, "ratio of times")
 
 
 def test_function_in_a_policy_is_asked_once_a_statement(database: Database, figures: Figures) -> None:

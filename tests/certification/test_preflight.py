@@ -2484,9 +2484,11 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         objects = bench.state()[0]
         dsn = ("--dsn", database.owner_dsn, *options)
 
-        batches = run(*dsn, "--dry-run").out.count("UPDATE public.email_logs")
+        ranges = re.findall("UPDATE public.email_logs\\s.*?\\sAND (.+?);", run(*dsn, "--dry-run").out, re.DOTALL)
+        counted = "SELECT count(*) FROM public.email_logs WHERE client_id IS NULL AND "
+        batches = [database.query(counted + each)[0][0] for each in ranges]
         evidence("batches of the fill", batches)
-        assert batches == 3
+        assert batches == [BATCH, BATCH, sum(value is None for value in before.values()) - 2 * BATCH]
         assert run(*dsn, "--force").status == DONE
         [(organization,)] = database.query("SELECT id FROM public.organizations WHERE slug = 'default-org'")
         assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
@@ -2704,12 +2706,21 @@ def test_transaction_that_is_old_is_named(old: Old) -> None:
         young.execute("SELECT pg_sleep(0.05)")  # what is awaited here is time itself
         young.rollback()
     young.execute("SELECT 1")
-    for action in ([], ["--rollback"]):
+    process = connection.info.backend_pid
+    for action, state in [([], "idle in transaction"), (["--rollback"], "idle in transaction"), ([], "active")]:
+        if state == "active":
+            # Its workers are in the transaction as well, and end with it.
+            setting = "debug_parallel_query" if connection.info.server_version >= 160_000 else "force_parallel_mode"
+            connection.pgconn.send_query(f"SET {setting} = on; SELECT pg_sleep(600)".encode())
+            wait_for(database, "SELECT FROM pg_stat_activity WHERE backend_type = 'parallel worker'")
         result = run("--dsn", database.owner_dsn, "--dry-run", "--json", *action)
         [found] = result.of("transactions_are_short")
         assert (result.status, found["level"]) == (DONE, "warning")
-        assert found["object"] == f"process {connection.info.backend_pid} (app_owner, nightly report)"
-        assert "idle in transaction" in found["problem"]
+        assert found["object"] == f"process {process} (app_owner, nightly report)"
+        assert f"state {state}: " in found["problem"]
+    database.execute(f"SELECT pg_cancel_backend({process})")
+    while connection.pgconn.get_result() is not None:
+        pass
     database.execute(found["action"].removeprefix("let it end, or end it: "))
     with pytest.raises(errors.AdminShutdown):
         connection.execute("SELECT 1")

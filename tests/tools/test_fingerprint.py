@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from phase_1.fingerprint import canonical, difference, fingerprint, sha256
+from phase_1.fingerprint import Fingerprint, canonical, difference, fingerprint, sha256
 from tests.plugins.database import Database, Row, Templates
 
 
@@ -356,6 +356,24 @@ def test_fingerprint_names_the_change(workbench: psycopg.Connection[Row], name: 
     assert sha256(before) != sha256(after)
     named = change.line.partition(":")[0].partition(" ")[2]
     assert all(named in line or any(each in line for each in change.also) for line in lines), lines
+
+
+def test_difference_says_a_table_that_is_gone_once_and_values_as_they_were_written() -> None:
+    """What belongs to an object of one side only goes unsaid, and a value is shown as its author wrote it.
+
+    Otherwise one table that is missing is thirty lines, and a comment that changed cannot be read.
+    """
+    here: Fingerprint = {
+        "table public.t": {"comment": "größer"},
+        "table public.t: column a": {},
+        "table public.u": {},
+        "table public.u: column a": {"type": "text"},
+    }
+    assert difference(here, {"table public.t": {"comment": None}}, ("database", "file")) == [
+        'table public.t: comment is "größer" in the database, not set in the file',
+        "table public.t: column a: is there in the database only",
+        "table public.u: is there in the database only",
+    ]
 
 
 @pytest.mark.pg(">= 15")

@@ -1018,7 +1018,7 @@ def test_pins_stay_away_once_phase_2_has_replaced_them(exposed: Database) -> Non
     visitor = log_in(exposed, "anon")
     assert outcome(visitor, attack) == 1
     missed = run("--dsn", exposed.owner_dsn, "--verify", "--json").of("writes_are_pinned")
-    assert [each["object"] for each in missed] == ["public.products"]
+    assert [each["object"] for each in missed] == ["public.products"], "writes_are_pinned"
     assert run("--dsn", exposed.owner_dsn, "--force").status == DONE
     assert exposed.query(pinned) == [("phase_1_client_pinned", "{anon}")]
     assert (outcome(visitor, attack), outcome(log_in(exposed, "authenticated"), attack)) == (DENIED, 1)

@@ -434,6 +434,9 @@ def test_verdict_waits_for_a_commit_that_is_still_under_way(database: Database, 
     threads[0].join(PATIENCE)
     proxy.before(None)
     holder.close()
+    # Whether the runner has waited for it or not.
+    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"
+    wait_for(database, f"SELECT 1 WHERE NOT EXISTS ({ours})")
     committed = database.query("SELECT to_regclass('public.organizations') IS NOT NULL") == [(True,)]
     assert ("the server says that it got through" in done.err) == committed
     assert done.status == (5 if committed else 1)

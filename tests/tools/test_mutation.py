@@ -31,9 +31,16 @@ def test_every_claim_has_a_control() -> None:
 def test_control_can_be_made(control: Control) -> None:
     """What a control replaces is in the file exactly once, and what the failure has to say is a pattern.
 
-    One that has gone stale would sabotage nothing.
+    One that has gone stale would sabotage nothing, or break the file instead of the promise.
     """
     require(control.changes)
+    for change in control.changes:
+        if change.file.endswith(".sql"):
+            known, used = (
+                set(re.findall(r"(?<![:\w]):[\"']?([a-z]\w*)", each))
+                for each in ((ROOT / change.file).read_text(encoding="utf-8"), change.new)
+            )
+            assert used <= known, "placeholders that are not filled in"
     re.compile(control.says)
     assert control.says
     assert control.changes

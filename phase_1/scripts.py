@@ -23,7 +23,7 @@ Values = Mapping[str, Value]
 _HEADER = re.compile(r"^-- (?P<key>[a-z]+): (?P<value>.*)$")
 _CONTINUED = re.compile(r"^--   +(?P<value>.*)$")
 # Not behind a colon (a cast), and not in front of an equals sign (an assignment of PL/pgSQL).
-_PLACEHOLDER = re.compile(r"(?<![:\w]):(?:\"(?P<identifier>\w+)\"|'(?P<literal>\w+)'|(?P<text>[a-z]\w*))")
+PLACEHOLDER = re.compile(r"(?<![:\w]):(?:\"(?P<identifier>\w+)\"|'(?P<literal>\w+)'|(?P<text>[a-z]\w*))")
 _PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 # Words that PostgreSQL takes for a name only in quotes: pg_get_keywords() of version 18, catcode R and T.
 _RESERVED = frozenset(
@@ -109,7 +109,7 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
         # PostgreSQL's texts hold no NUL: it marks what is to go with the space before it.
         return value or "\0"
 
-    filled = _PLACEHOLDER.sub(replace, text)
+    filled = PLACEHOLDER.sub(replace, text)
     if missing:
         return None
     return re.sub(r" *\0", "", filled)

@@ -21,7 +21,7 @@ from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row
 from tests.plugins.server import Server
 from tests.support import proxy as wire
-from tests.support.looking import LOG, PATIENCE, wait_for
+from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_the_end_of_runs
 from tests.support.proxy import Proxy
 from tests.support.runner import run
 from tests.support.ways import WAYS
@@ -435,8 +435,7 @@ def test_verdict_waits_for_a_commit_that_is_still_under_way(database: Database, 
     proxy.before(None)
     holder.close()
     # Whether the runner has waited for it or not.
-    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"
-    wait_for(database, f"SELECT 1 WHERE NOT EXISTS ({ours})")
+    wait_for_the_end_of_runs(database)
     committed = database.query("SELECT to_regclass('public.organizations') IS NOT NULL") == [(True,)]
     assert ("the server says that it got through" in done.err) == committed
     assert done.status == (5 if committed else 1)
@@ -480,8 +479,7 @@ def test_verdict_waits_for_an_index_build_that_is_still_under_way(database: Data
     proxy.before(None)
     assert len(asked) >= 2
     # Whether the runner has waited for it or not.
-    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"
-    wait_for(database, f"SELECT 1 WHERE NOT EXISTS ({ours})")
+    wait_for_the_end_of_runs(database)
     [(step, outcome)] = database.query(
         f"SELECT details->>'step', details->>'outcome' FROM {LOG} WHERE operation = 'migrate' ORDER BY id DESC LIMIT 1"
     )

@@ -35,3 +35,9 @@ def wait_for(database: Database, query: str, *parameters: Any, patience: float =
             if row is not None:
                 return row
             assert time.monotonic() < deadline, f"in vain: {query}"
+
+
+def wait_for_the_end_of_runs(database: Database) -> None:
+    """Returns as soon as no server process of the runner is left: one that has lost its client goes on for a while."""
+    runs = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"
+    wait_for(database, f"SELECT 1 WHERE NOT EXISTS ({runs})")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from phase_1.scripts import PLACEHOLDER
 from tests.claims import CLAIMS
 from tests.controls import CONTROLS, Control
 from tests.equivalents import EQUIVALENT
@@ -37,7 +38,7 @@ def test_control_can_be_made(control: Control) -> None:
     for change in control.changes:
         if change.file.endswith(".sql"):
             known, used = (
-                set(re.findall(r"(?<![:\w]):[\"']?([a-z]\w*)", each))
+                {found[found.lastgroup or 0] for found in PLACEHOLDER.finditer(each)}
                 for each in ((ROOT / change.file).read_text(encoding="utf-8"), change.new)
             )
             assert used <= known, "placeholders that are not filled in"

@@ -443,6 +443,14 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "new_tables_have_row_security",
+        "of another name",  # a later step that drops phase_1_denied by its name would leave it
+        violation="ALTER POLICY phase_1_denied ON public.organizations RENAME TO denied",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"^{re.escape(_DENY)}",
+    ),
+    Case(
+        "new_tables_have_row_security",
         "for reading only",
         violation="DROP POLICY phase_1_denied ON public.organizations;"
         "CREATE POLICY phase_1_denied ON public.organizations AS RESTRICTIVE FOR SELECT TO PUBLIC USING (FALSE)",

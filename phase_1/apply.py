@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors, pq
 
 from phase_1 import journal
-from phase_1.connection import close, connect, hidden, redact, value
+from phase_1.connection import Session, close, connect, hidden, redact, value
 from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction, drops_the_log
@@ -142,7 +142,7 @@ class Sessions:
         close(self.work)
         close(self.control)
 
-    def usable_control(self, seconds: Optional[float] = None) -> Optional[psycopg.Connection[Any]]:
+    def usable_control(self, seconds: Optional[float] = None) -> Optional[Session]:
         """The control session, a new one if it broke, or None if the server stays away for so long.
 
         A server that has stayed away is not waited for again.
@@ -382,7 +382,7 @@ class _Run:
     def _can_be_shared(self, transaction: Transaction) -> bool:
         return self._options.jobs > 1 and any(step.section.name == "create_index" for step in transaction.steps)
 
-    def _one(self, session: psycopg.Connection[Any], transaction: Transaction) -> None:
+    def _one(self, session: Session, transaction: Transaction) -> None:
         """One transaction, with its entries in the log, whatever comes of it."""
         if self._interrupt.asked:
             raise self._failed(Failed(self._announced, "stopped on request, after the statement that was under way"))
@@ -393,7 +393,7 @@ class _Run:
             for step in transaction.steps:
                 self._log_concurrent(step)
             self._on_the_way = True  # PostgreSQL commits it piece by piece
-        attempt = _Attempt(session.info.backend_pid)
+        attempt = _Attempt(session.process)
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
@@ -444,9 +444,9 @@ class _Run:
             for session in sessions:
                 close(session)
 
-    def _builders(self, wanted: int, label: str) -> List[psycopg.Connection[Any]]:
+    def _builders(self, wanted: int, label: str) -> List[Session]:
         """So many sessions, or as many as the server has to spare."""
-        sessions: List[psycopg.Connection[Any]] = []
+        sessions: List[Session] = []
         try:
             while len(sessions) < wanted:
                 sessions.append(connect(self._sessions.dsn))
@@ -461,7 +461,7 @@ class _Run:
 
     # A transaction
 
-    def _with_retries(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
+    def _with_retries(self, session: Session, transaction: Transaction, attempt: _Attempt) -> None:
         began = time.monotonic()
         deadline = began + self._options.give_up_after / 1000
         tries = 0
@@ -491,7 +491,7 @@ class _Run:
             self._watch.waiting(where, [each.words for each in observer.seen], pause)
             time.sleep(pause)
 
-    def _attempt(self, session: psycopg.Connection[Any], transaction: Transaction, attempt: _Attempt) -> None:
+    def _attempt(self, session: Session, transaction: Transaction, attempt: _Attempt) -> None:
         steps = {step.label: step for step in transaction.steps}
         attempt.begin()
         for statement in transaction.statements:
@@ -505,7 +505,7 @@ class _Run:
             if statement.noted:
                 [attempt.noted] = [Noted(*row) for row in cursor]
 
-    def _clear(self, session: psycopg.Connection[Any], transaction: Transaction) -> None:
+    def _clear(self, session: Session, transaction: Transaction) -> None:
         """Ends what failed: the transaction, or what an index build outside of one leaves behind."""
         with suppress(psycopg.Error):
             if session.info.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN):
@@ -519,8 +519,8 @@ class _Run:
                     session.execute(statement.sql)
 
     @contextmanager
-    def _observed(self, session: psycopg.Connection[Any]) -> Iterator[_Observer]:
-        observer = _Observer(self._sessions.control, session.info.backend_pid, self._watch)
+    def _observed(self, session: Session) -> Iterator[_Observer]:
+        observer = _Observer(self._sessions.control, session.process, self._watch)
         observer.start()
         try:
             yield observer
@@ -565,9 +565,7 @@ class _Run:
         failed.logged = failed.logged and self._sessions.log(operation, "failed", {**details, "step": failed.label})
         return failed
 
-    def _failure(
-        self, session: psycopg.Connection[Any], error: BaseException, attempt: _Attempt, transaction: Transaction
-    ) -> Failed:
+    def _failure(self, session: Session, error: BaseException, attempt: _Attempt, transaction: Transaction) -> Failed:
         """What failed, and what the server says became of it."""
         message, sqlstate = _INTERRUPTED, ""
         if isinstance(error, psycopg.Error):

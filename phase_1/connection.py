@@ -137,7 +137,15 @@ def hidden(value: Any, hide: Callable[[str], str]) -> Any:
     return value
 
 
-def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
+class Session(psycopg.Connection[Any]):
+    """A session of the runner."""
+
+    #: The process of the server, as that says it: what the protocol tells is an invention of the pooler, where there
+    #: is one.
+    process: int
+
+
+def connect(dsn: str, **keywords: Any) -> Session:
     """A session of the runner. Raises ConnectionProblem with one message that says what to do."""
     parameters: Dict[str, Any] = {
         # A host that does not answer is told within ten seconds instead of minutes.
@@ -155,7 +163,7 @@ def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
     }
     try:
         # Server-side prepared statements do not survive a pooler, and save nothing here.
-        connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)
+        connection = Session.connect(autocommit=True, prepare_threshold=None, **parameters)
     except psycopg.Error as error:
         raise ConnectionProblem(_explain(error, dsn)) from None
     _USED.add(connection.info.password)
@@ -168,7 +176,8 @@ def connect(dsn: str, **keywords: Any) -> psycopg.Connection[Any]:
         )
     try:
         # Not as parameters of the connection, which a pooler may refuse; in one message, search_path first.
-        connection.execute("; ".join(f"SET {name} = {value}" for name, value in _settings(connection)))
+        connection.execute("; ".join(f"SET {name} = {setting}" for name, setting in _settings(connection)))
+        connection.process = value(connection, "SELECT pg_catalog.pg_backend_pid()")
     except psycopg.Error as error:
         connection.close()
         raise ConnectionProblem(_explain(error, dsn)) from None

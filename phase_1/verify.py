@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -9,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import psycopg
 from psycopg import errors
 
-from phase_1.connection import value
+from phase_1.connection import Session, value
 from phase_1.found import Found
 from phase_1.inventory import TIME
 from phase_1.scripts import Section, Value, read
@@ -26,8 +27,8 @@ _CANNOT_BE_RUN = (
     errors.UndefinedTable,
 )
 
-#: How often it is looked for a pooler, which may be between two moves.
-_POOLER_ROUNDS = 3
+#: How often it is looked for the mode of a pooler, and after what pause, so that it has made its last move.
+_POOLER_ROUNDS, _POOLER_SECONDS = 3, 0.02
 
 #: What keeps the planner from an index that could serve, where the role or the database has turned it off.
 _INDEX_SCANS = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
@@ -92,15 +93,20 @@ class Report:
         }
 
 
-def pooler(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> List[Finding]:
+def pooler(one: Session, other: Session) -> List[Finding]:
     """Whether a pooler hands the two sessions their server processes anew for each transaction."""
-    # A pooler at work may not have got back yet what a session has left, and hand out the same in turns: it is asked
-    # more than once, and by each session twice in a row.
-    seen = {
-        (session, value(session, "SELECT pg_catalog.pg_backend_pid()"))
-        for _ in range(_POOLER_ROUNDS)
-        for session in (one, other, other, one)
-    }
+    # Each is asked twice in a row, so that none that hands them out in turns looks like a server.
+    turns = [one, other, other, one]
+    pause = 0.0
+    if any(session.info.backend_pid != session.process for session in turns):
+        # There is a pooler, in whichever mode. One at work may not have got back yet what a session has left, and
+        # hand out the right one by chance: it is given time, and asked more than once.
+        turns *= _POOLER_ROUNDS
+        pause = _POOLER_SECONDS
+    seen = set()
+    for session in turns:
+        time.sleep(pause)
+        seen.add((session, value(session, "SELECT pg_catalog.pg_backend_pid()")))
     if len(seen) == len({pid for _, pid in seen}) == 2:
         return []
     return [

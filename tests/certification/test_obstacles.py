@@ -19,6 +19,7 @@ from phase_1.problems import DONE, FAILED, OCCUPIED, REFUSED, STOPPED, USAGE
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.looking import LOG, catalog, wait_for
+from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run, start
 from tests.support.survival import leftovers
@@ -79,6 +80,21 @@ def test_online_run_stops_at_any_table_that_is_held_and_goes_on_when_it_is_free(
         else:
             assert go(database, "--verify").status == DONE
     evidence(f"{'rollback' if operation else 'migration'}, online, one table after the other held", stopped_at)
+
+
+@pytest.mark.claim("lock-waits-give-way")
+@pytest.mark.parametrize("mode", [(), ("--online",)], ids=["transactional", "online"])
+def test_run_through_a_pooler_names_who_is_in_the_way(templates: Templates, mode: tuple[str, ...]) -> None:
+    """Behind a pooler in session mode, too, a run says which process of the server holds the table.
+
+    The process that a pooler tells its client of is none of the server's: whoever looks for that one sees nobody.
+    """
+    with found(templates) as database, database.connect(OWNER, autocommit=False, application_name="report") as holder:
+        holder.execute("SELECT count(*) FROM public.uploads")
+        with Pooler(database.owner_dsn, "session") as pooler:
+            ended = go(database, *mode, "--lock-timeout", "250ms", "--give-up-after", "1ms", dsn=pooler.dsn)
+        assert ended.status == (STOPPED if mode else FAILED), ended.err
+        assert f"process {holder.info.backend_pid} (report, " in ended.err
 
 
 @pytest.mark.claim("lock-waits-give-way")

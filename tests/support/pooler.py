@@ -96,10 +96,12 @@ class Pooler:
                 session = session or self._free.get()
                 session.sendall(request)
                 if kind in b"QS":  # what the server answers with ReadyForQuery
-                    status = _relay(session, client)
-                    if status == b"I" and self._mode == "transaction":
+                    ready = _relay(session, client)
+                    if ready[-1:] == b"I" and self._mode == "transaction":
+                        # First, as PgBouncer hears no client in between.
                         self._free.put(session)
                         session = None
+                    client.sendall(ready)
         except (OSError, EOFError):
             return
         finally:
@@ -109,12 +111,12 @@ class Pooler:
 
 
 def _relay(session: socket.socket, client: socket.socket) -> bytes:
-    """Passes the answer on, and returns the state of the transaction that it ends with."""
+    """Passes the answer on but for its end, which tells the state of the transaction: that is returned."""
     while True:
         kind, answer = _next(session)
-        client.sendall(answer)
         if kind == b"Z":
-            return answer[-1:]
+            return answer
+        client.sendall(answer)
 
 
 def _message(kind: bytes, body: bytes) -> bytes:

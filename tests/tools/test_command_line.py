@@ -23,7 +23,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from phase_1 import problems
-from phase_1.connection import describe
+from phase_1.connection import Session, describe
 from phase_1.fingerprint import difference, fingerprint
 from phase_1.options import parse
 from tests.plugins.database import OWNER, Database, Templates
@@ -206,7 +206,7 @@ def test_reason_of_libpq_leads_to_what_to_check(monkeypatch: pytest.MonkeyPatch,
     def refuse(**_: object) -> None:
         raise psycopg.OperationalError(reason)
 
-    monkeypatch.setattr(psycopg, "connect", refuse)
+    monkeypatch.setattr(Session, "connect", refuse)
     ended = run("--dsn", "host=here")
     assert ended.status == problems.USAGE
     assert f": {reason}. What to do: " in ended.err

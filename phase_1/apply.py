@@ -37,7 +37,7 @@ LONGEST_PAUSE = 10.0
 #: How long a session of a runner that has just died may still hold the lock that keeps others out: the
 #: server looks after its client once a second.
 PARTING_SECONDS = 2.0
-#: How often the progress and the blockers are looked at.
+#: How often the progress and the blockers are looked at, at least.
 LOOK_SECONDS = 0.1
 
 #: What pg_stat_activity calls it.
@@ -269,18 +269,20 @@ def _against_autovacuum(table: str, deadlock_timeout: int) -> str:
 class _Observer(threading.Thread):
     """Looks at the progress of an index build and at who is in the way, over the control session."""
 
-    def __init__(self, control: psycopg.Connection[Any], pid: int, watch: Watch) -> None:
+    def __init__(self, control: psycopg.Connection[Any], pid: int, watch: Watch, lock_timeout: int) -> None:
         super().__init__(daemon=True)
         self._control = control
         self._pid = pid
         self._watch = watch
+        # Who is in the way is there to be seen for no longer than the lock timeout.
+        self._pause = min(LOOK_SECONDS, lock_timeout / 1000 / 4)
         self._ended = threading.Event()
         self.seen: List[Blocker] = []
 
     def run(self) -> None:
         # Told of a broken session by the main thread, which needs it for more than looking.
         with suppress(psycopg.Error):
-            while not self._ended.wait(LOOK_SECONDS):
+            while not self._ended.wait(self._pause):
                 self.seen = blockers(self._control, self._pid) or self.seen
                 share = value(
                     self._control,
@@ -465,6 +467,7 @@ class _Run:
         began = time.monotonic()
         deadline = began + self._options.give_up_after / 1000
         tries = 0
+        seen: List[Blocker] = []
         while True:
             tries += 1
             with self._observed(session) as observer:
@@ -477,12 +480,13 @@ class _Run:
                     conflict = error
                 else:
                     return
+            seen = observer.seen or seen
             pause = min(LONGEST_PAUSE, self._plan.found.options.lock_timeout / 1000 * 2 ** (tries - 1))
             pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, so that two who give way do not meet again
             where = attempt.label or "locking the tables"
             if self._interrupt.asked or time.monotonic() + pause > deadline:
-                who = "; ".join(each.words for each in observer.seen) or "it was gone before it could be seen"
-                advice = sorted({each.advice for each in observer.seen if each.advice})
+                who = "; ".join(each.words for each in seen) or "it was gone before it could be seen"
+                advice = sorted({each.advice for each in seen if each.advice})
                 conflict.__dict__["given_up"] = (
                     f"no lock in {time.monotonic() - began:.1f} s, {tries} tr{'y' if tries == 1 else 'ies'} ({where}). "
                     f"In the way: {'. '.join([who, *advice])}"
@@ -520,7 +524,8 @@ class _Run:
 
     @contextmanager
     def _observed(self, session: Session) -> Iterator[_Observer]:
-        observer = _Observer(self._sessions.control, session.process, self._watch)
+        lock_timeout = self._plan.found.options.lock_timeout
+        observer = _Observer(self._sessions.control, session.process, self._watch, lock_timeout)
         observer.start()
         try:
             yield observer

@@ -308,7 +308,7 @@ def test_run_gives_way_to_who_holds_the_log(
     with found(templates, operation) as database:
         before = catalog(database)
         proxy.before(hold)
-        limits = ("--lock-timeout", "100ms", *(() if freed else ("--give-up-after", "1ms")))
+        limits = ("--lock-timeout", "250ms", *(() if freed else ("--give-up-after", "1ms")))
         ended = go(database, *operation, *mode, *limits, dsn=proxy.dsn(database.name, OWNER))
         pid = held[0].info.backend_pid
         held[0].close()

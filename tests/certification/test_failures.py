@@ -515,7 +515,12 @@ def test_verdict_is_unknown_only_after_a_commit_while_the_server_cannot_be_reach
             commits.append(statement.number)
         return None
 
+    def stay_away(_: wire.Statement) -> Literal["cut"] | None:
+        # Until the proxy is closed it lets nobody through: the session that keeps the log would be told.
+        return "cut" if ended else None
+
     proxy.after(leave)
+    proxy.before(stay_away)
     done = run("--dsn", proxy.dsn(database.name, OWNER), "--force")
     ended[0].join(PATIENCE)
     assert "There is no entry in migration_log" in done.err

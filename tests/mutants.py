@@ -75,6 +75,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("[{section},", "test_prepared_", "test_transaction_", "test_publication_", "test_preflight_warns"),
     ),
     (PREFLIGHT, ".*", ("[{section},", "test_preflight_finds_nothing", "test_rollback_names", "test_rollback_is_not")),
+    (VERIFY, "clients_are_isolated", ("[{section},", "test_isolation_")),
     (VERIFY, ".*", ("[{section},", "test_verify.py", "test_preflight_finds_nothing")),
     (QUERIES, ".*", ("test_index_use.py",)),
     (INVENTORY, "TIME_COLUMNS", ("test_time_column",)),

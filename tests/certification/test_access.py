@@ -1093,6 +1093,13 @@ def test_isolation_is_missed_until_the_last_table_that_the_web_api_reads_has_it(
         # Who may not read it sees nobody's rows.
         superuser.execute("REVOKE ALL ON public.uploads FROM anon, authenticated")
         assert missed() == ""
+        # Nor does who may, where row-level security is on and no policy lets anybody.
+        superuser.execute("ALTER TABLE public.uploads ENABLE ROW LEVEL SECURITY")
+        superuser.execute("GRANT SELECT ON public.uploads TO anon, authenticated")
+        policies = "SELECT polname FROM pg_policy WHERE polrelid = 'public.uploads'::regclass"
+        for (name,) in superuser.execute(policies.encode()).fetchall():
+            superuser.execute(f"DROP POLICY {name} ON public.uploads".encode())
+        assert run("--dsn", exposed.owner_dsn, "--verify", "--json").of("clients_are_isolated") == []
 
 
 # What was there ----------------------------------------------------------------------------------------

@@ -180,7 +180,10 @@ CASES: tuple[Case, ...] = (
     Case(
         "default_is_gone",
         "dropped",
-        near_miss="ALTER TABLE public.organizations ALTER id DROP DEFAULT",
+        # Without its entry in the log it was never given by Phase 1.
+        near_miss="ALTER TABLE public.organizations ALTER id DROP DEFAULT;"
+        "ALTER TABLE public.products ALTER client_id DROP DEFAULT;"
+        "DELETE FROM public.migration_log WHERE operation = 'add_client_id(products)'",
         violation="ALTER TABLE public.uploads ALTER client_id DROP DEFAULT",
         object="public.uploads.client_id",
         problem=r"has no default any more: an insert that does not name the client fails \(23502\)",
@@ -235,12 +238,16 @@ CASES: tuple[Case, ...] = (
     Case(
         "client_id_references_organizations",
         "cascades",
+        near_miss="CREATE TABLE public.other (id uuid PRIMARY KEY);"
+        "INSERT INTO public.other SELECT id FROM public.organizations;"
+        "ALTER TABLE public.uploads ADD FOREIGN KEY (client_id) REFERENCES public.other (id)",
         violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
         " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"
         " ON DELETE CASCADE",
         object="public.products.client_id",
         problem="has a foreign key that does not restrict the deletion of an organization",
         mended_by="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
+        by_hand="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey; DROP TABLE public.other CASCADE",
     ),
     Case(
         "indexes_are_there",
@@ -301,6 +308,16 @@ CASES: tuple[Case, ...] = (
         "other rows",
         violation="DROP INDEX public.idx_uploads_client_status;"
         "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status) WHERE status = 'pending'",
+        object="public.idx_uploads_client_status",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_status",
+    ),
+    Case(
+        "indexes_are_there",
+        "every other row",
+        violation="DROP INDEX public.idx_uploads_client_status;"
+        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
+        " WHERE status NOT IN ('pending', 'processing')",
         object="public.idx_uploads_client_status",
         problem="is another index: CREATE INDEX",
         mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_status",
@@ -517,7 +534,8 @@ CASES: tuple[Case, ...] = (
         near_miss="DELETE FROM public.email_logs;"
         "DELETE FROM pg_statistic WHERE starelid = 'public.email_logs'::regclass;"
         "UPDATE pg_class SET reltuples = 0 WHERE oid = 'public.email_logs'::regclass",
-        violation="DELETE FROM pg_statistic WHERE starelid = 'public.uploads'::regclass",
+        violation="DELETE FROM pg_statistic WHERE starelid = 'public.uploads'::regclass"
+        " AND staattnum = (SELECT attnum FROM pg_attribute WHERE attrelid = starelid AND attname = 'client_id')",
         object="public.uploads.client_id",
         problem="has no statistics",
         mended_by="ANALYZE public.uploads",

@@ -103,7 +103,7 @@ FROM wanted
 WHERE to_regclass('public.' || wanted.table_name) IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_constraint
-        WHERE conrelid = to_regclass('public.' || wanted.table_name) AND convalidated
+        WHERE conrelid = to_regclass('public.' || wanted.table_name)
             -- whether a name is shown with its schema depends on the search_path
             AND replace(pg_get_constraintdef(oid), 'public.', '') = wanted.definition);
 
@@ -202,7 +202,7 @@ SELECT
         ELSE 'run the migration again: it does what is missing' END AS action
 FROM :tables_found AS found (name, time_column)
 LEFT JOIN pg_constraint AS c
-    ON c.conrelid = to_regclass('public.' || found.name) AND c.contype = 'f'
+    ON c.conrelid = to_regclass('public.' || found.name)
     AND c.confrelid = to_regclass('public.organizations') AND c.conkey = ARRAY[(
         SELECT attnum FROM pg_attribute WHERE attrelid = c.conrelid AND attname = 'client_id')]
 WHERE c.oid IS NULL OR NOT c.convalidated OR c.confdeltype <> 'r';

@@ -57,6 +57,8 @@ def integrity_of_fewer_tables(database: Database) -> None:
     database.execute(definition.replace(", 'email_logs'", ""))
 
 
+_STATES = "('started', 'completed', 'failed', 'skipped')"
+
 CASES: tuple[Case, ...] = (
     Case(
         "new_objects_are_there",
@@ -65,7 +67,7 @@ CASES: tuple[Case, ...] = (
         violation="DROP TABLE public.user_organizations",
         object="public.user_organizations",
         problem="there is no such table",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "new_objects_are_there",
@@ -83,7 +85,7 @@ CASES: tuple[Case, ...] = (
         violation="DROP FUNCTION public.validate_client_access(uuid, uuid)",
         object=r"public.validate_client_access\(uuid, uuid\)",
         problem="there is no such function",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "new_table_has_its_shape",
@@ -116,6 +118,14 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "new_table_has_its_constraints",
+        "no key, as others have",
+        violation="ALTER TABLE public.user_organizations DROP CONSTRAINT user_organizations_pkey",
+        object="public.user_organizations",
+        problem=r"has no constraint PRIMARY KEY \(id\)",
+        mended_by=r"ALTER TABLE public.user_organizations ADD PRIMARY KEY \(id\)",
+    ),
+    Case(
+        "new_table_has_its_constraints",
         "user cannot be deleted",
         violation="ALTER TABLE public.user_organizations DROP CONSTRAINT user_organizations_user_id_fkey,"
         " ADD FOREIGN KEY (user_id) REFERENCES public.users (id)",
@@ -127,7 +137,8 @@ CASES: tuple[Case, ...] = (
         "log_takes_known_states_only",
         "any state",
         violation="ALTER TABLE public.migration_log DROP CONSTRAINT migration_log_status_check,"
-        " ADD CHECK (operation NOT IN ('started', 'completed', 'failed', 'skipped'))",
+        f" ADD CHECK (operation NOT IN {_STATES}), ADD EXCLUDE (id WITH =) WHERE (status IN {_STATES});"
+        f"CREATE TABLE public.other (status text CHECK (status IN {_STATES}))",
         object="public.migration_log",
         problem="takes a status other than started, completed, failed, skipped",
         mended_by=r"ALTER TABLE public.migration_log ADD CHECK \(.*\)",
@@ -153,8 +164,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "default_organization_is_there",
         "other slug",
-        near_miss="UPDATE public.organizations SET name = 'Ours'",
-        violation="UPDATE public.organizations SET slug = 'ours'",
+        near_miss=SECOND + "UPDATE public.organizations SET name = 'Ours' WHERE slug = 'default-org'",
+        violation="UPDATE public.organizations SET slug = 'ours' WHERE slug = 'default-org'",
         object="public.organizations",
         problem="has no organization with the slug default-org",
         mended_by="UPDATE public.organizations SET slug = 'default-org' WHERE slug = 'ours'",
@@ -166,7 +177,7 @@ CASES: tuple[Case, ...] = (
         violation="ALTER TABLE public.uploads ALTER client_id DROP NOT NULL;UPDATE public.uploads SET client_id = NULL",
         object="public.uploads.client_id",
         problem="may be NULL",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "client_id_is_required_and_has_its_default",
@@ -175,7 +186,7 @@ CASES: tuple[Case, ...] = (
         violation="DELETE FROM public.migration_log WHERE operation = 'add_client_id(uploads)'",
         object="public.uploads.client_id",
         problem="has the default NULL instead of the default organization",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "default_is_gone",
@@ -200,11 +211,22 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "client_id_is_required_and_has_its_default",
+        "other type",
+        violation="ALTER TABLE public.email_logs DROP CONSTRAINT email_logs_client_id_fkey,"
+        " ALTER client_id DROP DEFAULT, ALTER client_id TYPE text",
+        object="public.email_logs.client_id",
+        problem="is not of type uuid",
+        mended_by="^run the migration again",
+        by_hand="ALTER TABLE public.email_logs ALTER client_id TYPE uuid USING client_id::uuid;"
+        f"ALTER TABLE public.email_logs ALTER client_id SET DEFAULT '{DEFAULT_ORGANIZATION}'",
+    ),
+    Case(
+        "client_id_is_required_and_has_its_default",
         "no column",
         violation="ALTER TABLE public.email_logs DROP COLUMN client_id",
         object="public.email_logs.client_id",
         problem="there is no such column",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "client_id_references_organizations",
@@ -213,18 +235,19 @@ CASES: tuple[Case, ...] = (
         violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey",
         object="public.products.client_id",
         problem="has no foreign key to organizations",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
         by_hand="ALTER TABLE public.uploads RENAME CONSTRAINT of_client TO uploads_client_id_fkey",
     ),
     Case(
         "client_id_references_organizations",
         "not validated",
+        near_miss="ALTER TABLE public.uploads ADD sponsor uuid REFERENCES public.organizations (id)",
         violation="ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
         " ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.organizations (id)"
         " ON DELETE RESTRICT NOT VALID",
         object="public.products.client_id",
         problem="has a foreign key that was never validated",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "client_id_references_organizations",
@@ -256,7 +279,7 @@ CASES: tuple[Case, ...] = (
         violation="DROP INDEX public.idx_products_client_ean",
         object="public.idx_products_client_ean",
         problem="there is no such index on public.products",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "indexes_are_there",
@@ -264,7 +287,7 @@ CASES: tuple[Case, ...] = (
         violation=invalid_index,
         object="public.idx_uploads_client_user_id",
         problem="is invalid: it costs every write and serves no query",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "indexes_are_there",
@@ -273,7 +296,7 @@ CASES: tuple[Case, ...] = (
         " WHERE indexrelid = 'public.idx_uploads_client_user_id'::regclass",
         object="public.idx_uploads_client_user_id",
         problem="is invalid: it costs every write and serves no query",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "indexes_are_there",
@@ -686,7 +709,7 @@ CASES: tuple[Case, ...] = (
         violation=integrity_of_fewer_tables,
         object="public.email_logs",
         problem=r"is not looked at by validate_client_data_integrity\(\)",
-        mended_by="run the migration again",
+        mended_by="^run the migration again",
     ),
     Case(
         "validate_client_data_integrity",

@@ -225,9 +225,10 @@ LEFT JOIN pg_index AS i
     AND i.indrelid = to_regclass('public.' || wanted.table_name)
 LEFT JOIN pg_class AS c ON c.oid = i.indexrelid
 LEFT JOIN pg_am AS am ON am.oid = c.relam
-WHERE i.indexrelid IS NULL OR NOT (i.indisvalid AND i.indisready)
+WHERE NOT (i.indisvalid AND i.indisready)
     OR am.amname <> 'btree' OR i.indisunique
     OR i.indnatts <> cardinality(wanted.columns)
+    -- an index that is not there has none
     OR wanted.columns <> ARRAY(
         SELECT a.attname || CASE i.indoption[k - 1] WHEN 0 THEN '' WHEN 3 THEN ' DESC' ELSE ' NULLS' END
         FROM generate_series(1, i.indnkeyatts) AS k

@@ -283,6 +283,16 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "indexes_are_there",
+        "of another table",
+        violation="DROP INDEX public.idx_products_client_ean; CREATE TABLE public.other (client_id uuid, ean text);"
+        "CREATE INDEX idx_products_client_ean ON public.other (client_id, ean)",
+        object="public.idx_products_client_ean",
+        problem="there is no such index on public.products",
+        mended_by="^run the migration again",
+        by_hand="DROP TABLE public.other",
+    ),
+    Case(
+        "indexes_are_there",
         "invalid",
         violation=invalid_index,
         object="public.idx_uploads_client_user_id",

@@ -315,7 +315,7 @@ SELECT
 FROM pg_class AS c
 CROSS JOIN LATERAL (
     SELECT grantee, privilege_type
-    FROM aclexplode(coalesce(c.relacl, acldefault(CASE WHEN c.relkind = 'S' THEN 's' ELSE 'r' END::"char", c.relowner)))
+    FROM aclexplode(c.relacl)
     UNION ALL
     SELECT col.grantee, col.privilege_type
     FROM pg_attribute AS a, aclexplode(a.attacl) AS col

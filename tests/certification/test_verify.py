@@ -155,7 +155,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "log_is_written_by_who_owns_the_tables",
         "everybody",
-        near_miss="GRANT SELECT ON public.migration_log TO {role}",
+        near_miss="GRANT SELECT ON public.migration_log TO {role}; GRANT UPDATE (name) ON public.products TO {role}",
         violation="GRANT UPDATE ON public.migration_log TO PUBLIC",
         object="public.migration_log",
         problem="^PUBLIC may write to it",
@@ -388,7 +388,9 @@ CASES: tuple[Case, ...] = (
         "left out",
         violation="DROP INDEX public.idx_products_client_ean;"
         "CREATE INDEX ON public.products (ean, client_id);"
-        "CREATE INDEX ON public.products (client_id) WHERE is_active",
+        "CREATE INDEX ON public.products (client_id) WHERE is_active;"
+        "CREATE INDEX broken ON public.products (client_id);"
+        "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'public.broken'::regclass",
         object="constraint products_client_id_fkey on public.products",
         problem="has no index that leads with its columns",
         mended_by="build the index that was left out",
@@ -504,6 +506,15 @@ CASES: tuple[Case, ...] = (
         "for reading only",
         violation="DROP POLICY phase_1_denied ON public.organizations;"
         "CREATE POLICY phase_1_denied ON public.organizations AS RESTRICTIVE FOR SELECT TO PUBLIC USING (FALSE)",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+    ),
+    Case(
+        "new_tables_have_row_security",
+        "permissive",  # beside another policy it denies nothing
+        violation="DROP POLICY phase_1_denied ON public.organizations;"
+        "CREATE POLICY phase_1_denied ON public.organizations TO PUBLIC USING (FALSE)",
         object="public.organizations",
         problem="has no policy phase_1_denied",
         mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",

@@ -536,6 +536,14 @@ CASES: tuple[Case, ...] = (
         mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
     ),
     Case(
+        "new_tables_have_row_security",
+        "lets write",
+        violation="ALTER POLICY phase_1_denied ON public.organizations WITH CHECK (TRUE)",
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+    ),
+    Case(
         "writes_are_pinned",
         "dropped",
         near_miss="DROP POLICY uploads_read ON public.uploads",

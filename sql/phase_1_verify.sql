@@ -406,7 +406,6 @@ WHERE api.oids IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pg_policy AS p
         WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd::text = wanted.polcmd
-            AND p.polname = 'phase_1_client_pinned' || wanted.suffix
             AND p.polroles @> api.oids
             AND (wanted.polcmd = 'a' OR pg_get_expr(p.polqual, p.polrelid)
                 = format('(client_id = %L::uuid)', :'default_organization'))

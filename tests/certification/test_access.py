@@ -1088,8 +1088,11 @@ def test_isolation_is_missed_until_the_last_table_that_the_web_api_reads_has_it(
         superuser.execute("ALTER POLICY isolated ON public.products TO anon, authenticated")
         assert missed() == ""
         # A policy is asked where row-level security is on only.
-        superuser.execute("ALTER TABLE public.uploads DISABLE ROW LEVEL SECURITY")
-        assert "on: uploads)" in missed()
+        for table in ("uploads", "products", "email_logs"):
+            superuser.execute(f"ALTER TABLE public.{table} DISABLE ROW LEVEL SECURITY".encode())
+        assert "on: email_logs, products, uploads)" in missed()
+        for table in ("products", "email_logs"):
+            superuser.execute(f"ALTER TABLE public.{table} ENABLE ROW LEVEL SECURITY".encode())
         # Who may not read it sees nobody's rows.
         superuser.execute("REVOKE ALL ON public.uploads FROM anon, authenticated")
         assert missed() == ""
@@ -1099,6 +1102,9 @@ def test_isolation_is_missed_until_the_last_table_that_the_web_api_reads_has_it(
         policies = "SELECT polname FROM pg_policy WHERE polrelid = 'public.uploads'::regclass"
         for (name,) in superuser.execute(policies.encode()).fetchall():
             superuser.execute(f"DROP POLICY {name} ON public.uploads".encode())
+        superuser.execute("CREATE POLICY less ON public.uploads AS RESTRICTIVE FOR SELECT TO PUBLIC USING (TRUE)")
+        superuser.execute("CREATE POLICY more ON public.uploads FOR INSERT TO PUBLIC WITH CHECK (TRUE)")
+        superuser.execute("CREATE POLICY ours ON public.uploads FOR SELECT TO service_role USING (TRUE)")
         assert run("--dsn", exposed.owner_dsn, "--verify", "--json").of("clients_are_isolated") == []
 
 

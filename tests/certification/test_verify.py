@@ -558,10 +558,42 @@ CASES: tuple[Case, ...] = (
     Case(
         "writes_are_pinned",
         "altered",
+        near_miss="ALTER POLICY phase_1_client_pinned ON public.uploads RENAME TO one_of_phase_2",
         violation="ALTER POLICY phase_1_client_pinned_update ON public.uploads WITH CHECK (TRUE)",
         object="public.uploads",
         problem="the roles of the web API may update rows of any client",
         mended_by="DROP POLICY phase_1_client_pinned_update .*; CREATE POLICY phase_1_client_pinned_update .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "altered, whom it lets take",
+        violation="ALTER POLICY phase_1_client_pinned_update ON public.uploads USING (TRUE)",
+        object="public.uploads",
+        problem="the roles of the web API may update rows of any client",
+        mended_by="^DROP POLICY phase_1_client_pinned_update .*; CREATE POLICY phase_1_client_pinned_update .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "permissive",
+        violation="DROP POLICY phase_1_client_pinned ON public.uploads;"
+        "CREATE POLICY phase_1_client_pinned ON public.uploads FOR INSERT TO anon, authenticated"
+        f" WITH CHECK (client_id = '{DEFAULT_ORGANIZATION}')",
+        object="public.uploads",
+        problem="the roles of the web API may insert rows of any client",
+        mended_by="^DROP POLICY phase_1_client_pinned .*; CREATE POLICY phase_1_client_pinned .*",
+        variant="deployed",
+    ),
+    Case(
+        "writes_are_pinned",
+        "for another command",
+        violation="DROP POLICY phase_1_client_pinned_delete ON public.uploads;"
+        "CREATE POLICY phase_1_client_pinned_delete ON public.uploads AS RESTRICTIVE FOR SELECT TO anon, authenticated"
+        f" USING (client_id = '{DEFAULT_ORGANIZATION}')",
+        object="public.uploads",
+        problem="the roles of the web API may delete rows of any client",
+        mended_by="^DROP POLICY phase_1_client_pinned_delete .*; CREATE POLICY phase_1_client_pinned_delete .*",
         variant="deployed",
     ),
     Case(
@@ -588,7 +620,9 @@ CASES: tuple[Case, ...] = (
         near_miss="DELETE FROM public.email_logs;"
         "DELETE FROM pg_statistic WHERE starelid = 'public.email_logs'::regclass;"
         "UPDATE pg_class SET reltuples = 0 WHERE oid = 'public.email_logs'::regclass",
-        violation="DELETE FROM pg_statistic WHERE starelid = 'public.uploads'::regclass"
+        violation="CREATE SCHEMA attic; CREATE TABLE attic.uploads AS TABLE public.uploads; ANALYZE attic.uploads;"
+        "GRANT SELECT ON attic.uploads TO PUBLIC;"
+        "DELETE FROM pg_statistic WHERE starelid = 'public.uploads'::regclass"
         " AND staattnum = (SELECT attnum FROM pg_attribute WHERE attrelid = starelid AND attname = 'client_id')",
         object="public.uploads.client_id",
         problem="has no statistics",
@@ -600,7 +634,8 @@ CASES: tuple[Case, ...] = (
         near_miss="UPDATE public.organizations SET name = 'Ours', settings = '{\"a\": 1}'",
         violation=SECOND,
         object="public.organizations",
-        problem="there is more than one organization, and Phase 1 does not keep them apart",
+        problem="there is more than one organization, and Phase 1 does not keep them apart: who may read a table reads "
+        "the rows of every client$",
         mended_by=r"do not give a second client access before Phase 2 \(row-level security by client\)",
         by_hand="CREATE POLICY of_client ON public.uploads USING (client_id = id)",
     ),
@@ -608,7 +643,8 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "truncate",
         near_miss=SECOND + "GRANT SELECT, REFERENCES ON public.uploads TO anon",
-        violation="GRANT TRUNCATE ON public.uploads TO authenticated, anon",
+        # A role that was written to last is read last.
+        violation="ALTER ROLE anon NOLOGIN; GRANT TRUNCATE ON public.uploads TO authenticated, anon",
         object="public.uploads",
         problem="anon, authenticated may TRUNCATE it",
         mended_by="^REVOKE TRUNCATE ON public.uploads FROM anon, authenticated",
@@ -617,7 +653,16 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "some columns",
         near_miss=SECOND + "GRANT SELECT (filename) ON public.uploads TO anon",
-        violation="GRANT INSERT (filename) ON public.uploads TO anon",
+        violation="ALTER ROLE anon NOLOGIN; GRANT INSERT (filename) ON public.uploads TO authenticated, anon",
+        object="public.uploads",
+        problem="anon, authenticated may write rows of every client: it has no row-level security",
+        mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.uploads FROM anon, authenticated",
+    ),
+    Case(
+        "nothing_goes_around_the_pins",
+        "to delete only",
+        near_miss=SECOND,
+        violation="GRANT DELETE ON public.uploads TO anon",
         object="public.uploads",
         problem="anon may write rows of every client: it has no row-level security",
         mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.uploads FROM anon",
@@ -636,7 +681,10 @@ CASES: tuple[Case, ...] = (
         "view",
         near_miss=SECOND + "CREATE VIEW public.names AS SELECT id, filename FROM public.uploads;"
         "GRANT SELECT ON public.names TO anon;"
-        "CREATE VIEW public.counts AS SELECT count(*) FROM public.uploads; GRANT ALL ON public.counts TO anon",
+        "CREATE VIEW public.counts AS SELECT count(*) FROM public.uploads; GRANT ALL ON public.counts TO anon;"
+        "CREATE TABLE public.inbox (id int); CREATE VIEW public.mails AS SELECT id FROM public.inbox;"
+        "CREATE RULE keep AS ON DELETE TO public.inbox WHERE EXISTS (SELECT FROM public.uploads) DO INSTEAD NOTHING;"
+        "GRANT ALL ON public.mails TO anon",
         violation="GRANT UPDATE (filename) ON public.names TO anon",
         object="public.names",
         problem="anon may write public.uploads through this view",
@@ -646,10 +694,10 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "view to delete by",
         near_miss=SECOND + "CREATE VIEW public.names AS SELECT id, filename FROM public.uploads",
-        violation="GRANT DELETE ON public.names TO anon",
+        violation="ALTER ROLE anon NOLOGIN; GRANT DELETE ON public.names TO authenticated, anon",
         object="public.names",
-        problem="anon may write public.uploads through this view",
-        mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon",
+        problem="anon, authenticated may write public.uploads through this view",
+        mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon, authenticated",
     ),
     Case(
         "nothing_goes_around_the_pins",

@@ -505,7 +505,7 @@ SELECT
         'the application needs, and run the migration again', found.name,
         string_agg(api.rolname, ', ' ORDER BY api.rolname))
 FROM found
-JOIN api ON has_table_privilege(api.oid, found.oid, 'INSERT, UPDATE, DELETE')
+JOIN api ON has_table_privilege(api.oid, found.oid, 'DELETE')
     OR has_any_column_privilege(api.oid, found.oid, 'INSERT, UPDATE')
 WHERE (SELECT count(*) > 1 FROM public.organizations) AND NOT found.secured
 GROUP BY found.name
@@ -521,9 +521,9 @@ JOIN pg_class AS v ON v.oid = over.oid AND v.relkind = 'v'
 JOIN api
     -- the bits of pg_relation_is_updatable: 4 UPDATE, 8 INSERT, 16 DELETE
     ON (pg_relation_is_updatable(v.oid, TRUE) & 4 = 4
-        AND (has_table_privilege(api.oid, v.oid, 'UPDATE') OR has_any_column_privilege(api.oid, v.oid, 'UPDATE')))
+        AND has_any_column_privilege(api.oid, v.oid, 'UPDATE'))
     OR (pg_relation_is_updatable(v.oid, TRUE) & 8 = 8
-        AND (has_table_privilege(api.oid, v.oid, 'INSERT') OR has_any_column_privilege(api.oid, v.oid, 'INSERT')))
+        AND has_any_column_privilege(api.oid, v.oid, 'INSERT'))
     OR (pg_relation_is_updatable(v.oid, TRUE) & 16 = 16 AND has_table_privilege(api.oid, v.oid, 'DELETE'))
 WHERE (SELECT count(*) > 1 FROM public.organizations)
 GROUP BY v.oid, v.relowner, over.name;

@@ -52,6 +52,12 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "LEFT JOIN narrowed",
         "[LEFT JOIN → JOIN] pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]",
     ): _SHORTER,
+    (
+        "sql/phase_1_verify.sql",
+        "indexes_are_there",
+        "ORDER BY dropped",
+        "LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1][ ORDER BY k → ])",
+    ): "the series is read in its order by every plan seen, which no manual promises",
 }
 
 _NEVER_TWICE = "two catalogs have the same OID only once the counter, which is one for all of them, has gone round"

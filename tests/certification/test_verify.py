@@ -339,11 +339,23 @@ CASES: tuple[Case, ...] = (
     Case(
         "indexes_are_there",
         "other rows",
+        near_miss="DROP INDEX public.idx_uploads_client_status;"
+        "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status)"
+        " WHERE status IN ('processing', 'pending')",
         violation="DROP INDEX public.idx_uploads_client_status;"
         "CREATE INDEX idx_uploads_client_status ON public.uploads (client_id, status) WHERE status = 'pending'",
         object="public.idx_uploads_client_status",
         problem="is another index: CREATE INDEX",
         mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_status",
+    ),
+    Case(
+        "indexes_are_there",
+        "of another method",
+        violation="DROP INDEX public.idx_uploads_client_user_id;"
+        "CREATE INDEX idx_uploads_client_user_id ON public.uploads USING brin (client_id, user_id)",
+        object="public.idx_uploads_client_user_id",
+        problem="is another index: CREATE INDEX",
+        mended_by="DROP INDEX CONCURRENTLY public.idx_uploads_client_user_id",
     ),
     Case(
         "indexes_are_there",

@@ -2358,7 +2358,8 @@ def test_preflight_refuses_a_pooler_in_transaction_mode(templates: Templates, mo
         assert (found["check"], found["level"]) == ("no_transaction_pooler", "error")
         assert "session mode" in found["action"]
         assert bench.state() == before
-        assert bench.database.query("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
+        ours = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        assert bench.database.query(f"SELECT * FROM pg_locks WHERE locktype = 'advisory' AND {ours}") == []
         with Pooler(dsn, "session") as pooler:
             assert run("--dsn", pooler.dsn, "--force", *mode).status == DONE
 

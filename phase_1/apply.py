@@ -302,8 +302,7 @@ class _Observer(threading.Thread):
 class _Attempt:
     """One go at a transaction: where it is, and what it noted."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
@@ -395,7 +394,7 @@ class _Run:
             for step in transaction.steps:
                 self._log_concurrent(step)
             self._on_the_way = True  # PostgreSQL commits it piece by piece
-        attempt = _Attempt(session.process)
+        attempt = _Attempt()
         try:
             self._with_retries(session, transaction, attempt)
         except (psycopg.Error, KeyboardInterrupt) as error:
@@ -583,7 +582,7 @@ class _Run:
             self._watch.disconnected(RECONNECT_SECONDS)
         # What no COMMIT was sent for is gone with the session, also where nobody can be asked.
         if session.broken and untold is not None and (transaction.concurrent or attempt.committing):
-            verdict = _verdict_of_step(untold, self._plan.found, attempt.pid, self._sessions)
+            verdict = _verdict_of_step(untold, self._plan.found, session.process, self._sessions)
         elif attempt.committing:
             verdict = _verdict(attempt.noted, self._sessions)
         return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)

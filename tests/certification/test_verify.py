@@ -57,6 +57,36 @@ def integrity_of_fewer_tables(database: Database) -> None:
     database.execute(definition.replace(", 'email_logs'", ""))
 
 
+def _denial(title: str, violation: str) -> Case:
+    """A policy phase_1_denied that is there and denies less than it has to."""
+    return Case(
+        "new_tables_have_row_security",
+        title,
+        violation=violation,
+        object="public.organizations",
+        problem="has no policy phase_1_denied",
+        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+    )
+
+
+def _pin(title: str, command: str, violation: str, near_miss: str = "") -> Case:
+    """A pin that is there and lets a command write more than it has to."""
+    name = "phase_1_client_pinned" + ("" if command == "insert" else f"_{command}")
+    return Case(
+        "writes_are_pinned",
+        title,
+        near_miss=near_miss,
+        violation=violation,
+        object="public.uploads",
+        problem=f"the roles of the web API may {command} rows of any client",
+        mended_by=f"^DROP POLICY {name} .*; CREATE POLICY {name} .*",
+        variant="deployed",
+    )
+
+
+#: A role that was written to last is read last.
+_ANON_LAST = "ALTER ROLE anon NOLOGIN;"
+
 _STATES = "('started', 'completed', 'failed', 'skipped')"
 
 CASES: tuple[Case, ...] = (
@@ -513,109 +543,68 @@ CASES: tuple[Case, ...] = (
         problem="has no policy phase_1_denied",
         mended_by=f"^{re.escape(_DENY)}",
     ),
-    Case(
-        "new_tables_have_row_security",
+    _denial(
         "for reading only",
-        violation="DROP POLICY phase_1_denied ON public.organizations;"
+        "DROP POLICY phase_1_denied ON public.organizations;"
         "CREATE POLICY phase_1_denied ON public.organizations AS RESTRICTIVE FOR SELECT TO PUBLIC USING (FALSE)",
-        object="public.organizations",
-        problem="has no policy phase_1_denied",
-        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
     ),
-    Case(
-        "new_tables_have_row_security",
+    _denial(
         "permissive",  # beside another policy it denies nothing
-        violation="DROP POLICY phase_1_denied ON public.organizations;"
+        "DROP POLICY phase_1_denied ON public.organizations;"
         "CREATE POLICY phase_1_denied ON public.organizations TO PUBLIC USING (FALSE)",
-        object="public.organizations",
-        problem="has no policy phase_1_denied",
-        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
     ),
-    Case(
-        "new_tables_have_row_security",
+    _denial(
         "for one role",
-        violation="ALTER POLICY phase_1_denied ON public.organizations TO anon",
-        object="public.organizations",
-        problem="has no policy phase_1_denied",
-        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+        "ALTER POLICY phase_1_denied ON public.organizations TO anon",
     ),
-    Case(
-        "new_tables_have_row_security",
+    _denial(
         "lets through",
-        violation="ALTER POLICY phase_1_denied ON public.organizations USING (is_active)",
-        object="public.organizations",
-        problem="has no policy phase_1_denied",
-        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+        "ALTER POLICY phase_1_denied ON public.organizations USING (is_active)",
     ),
-    Case(
-        "new_tables_have_row_security",
+    _denial(
         "lets write",
-        violation="ALTER POLICY phase_1_denied ON public.organizations WITH CHECK (TRUE)",
-        object="public.organizations",
-        problem="has no policy phase_1_denied",
-        mended_by=f"DROP POLICY phase_1_denied ON public.organizations; {re.escape(_DENY)}",
+        "ALTER POLICY phase_1_denied ON public.organizations WITH CHECK (TRUE)",
     ),
     Case(
         "writes_are_pinned",
         "dropped",
         near_miss="DROP POLICY uploads_read ON public.uploads",
-        # A role that was written to last is read last.
-        violation="ALTER ROLE anon NOLOGIN; DROP POLICY phase_1_client_pinned ON public.uploads",
+        violation=_ANON_LAST + "DROP POLICY phase_1_client_pinned ON public.uploads",
         object="public.uploads",
         problem="the roles of the web API may insert rows of any client",
         mended_by="^CREATE POLICY phase_1_client_pinned ON public.uploads AS RESTRICTIVE FOR INSERT"
         " TO anon, authenticated .*",
         variant="deployed",
     ),
-    Case(
-        "writes_are_pinned",
+    _pin(
         "altered",
+        "update",
+        "ALTER POLICY phase_1_client_pinned_update ON public.uploads WITH CHECK (TRUE)",
         near_miss="ALTER POLICY phase_1_client_pinned ON public.uploads RENAME TO one_of_phase_2",
-        violation="ALTER POLICY phase_1_client_pinned_update ON public.uploads WITH CHECK (TRUE)",
-        object="public.uploads",
-        problem="the roles of the web API may update rows of any client",
-        mended_by="DROP POLICY phase_1_client_pinned_update .*; CREATE POLICY phase_1_client_pinned_update .*",
-        variant="deployed",
     ),
-    Case(
-        "writes_are_pinned",
+    _pin(
         "altered, whom it lets take",
-        violation="ALTER POLICY phase_1_client_pinned_update ON public.uploads USING (TRUE)",
-        object="public.uploads",
-        problem="the roles of the web API may update rows of any client",
-        mended_by="^DROP POLICY phase_1_client_pinned_update .*; CREATE POLICY phase_1_client_pinned_update .*",
-        variant="deployed",
+        "update",
+        "ALTER POLICY phase_1_client_pinned_update ON public.uploads USING (TRUE)",
     ),
-    Case(
-        "writes_are_pinned",
+    _pin(
         "permissive",
-        violation="DROP POLICY phase_1_client_pinned ON public.uploads;"
+        "insert",
+        "DROP POLICY phase_1_client_pinned ON public.uploads;"
         "CREATE POLICY phase_1_client_pinned ON public.uploads FOR INSERT TO anon, authenticated"
         f" WITH CHECK (client_id = '{DEFAULT_ORGANIZATION}')",
-        object="public.uploads",
-        problem="the roles of the web API may insert rows of any client",
-        mended_by="^DROP POLICY phase_1_client_pinned .*; CREATE POLICY phase_1_client_pinned .*",
-        variant="deployed",
     ),
-    Case(
-        "writes_are_pinned",
+    _pin(
         "for another command",
-        violation="DROP POLICY phase_1_client_pinned_delete ON public.uploads;"
+        "delete",
+        "DROP POLICY phase_1_client_pinned_delete ON public.uploads;"
         "CREATE POLICY phase_1_client_pinned_delete ON public.uploads AS RESTRICTIVE FOR SELECT TO anon, authenticated"
         f" USING (client_id = '{DEFAULT_ORGANIZATION}')",
-        object="public.uploads",
-        problem="the roles of the web API may delete rows of any client",
-        mended_by="^DROP POLICY phase_1_client_pinned_delete .*; CREATE POLICY phase_1_client_pinned_delete .*",
-        variant="deployed",
     ),
-    Case(
-        "writes_are_pinned",
+    _pin(
         "for one role",
-        violation="ALTER POLICY phase_1_client_pinned_delete ON public.uploads TO anon",
-        object="public.uploads",
-        problem="the roles of the web API may delete rows of any client",
-        mended_by="DROP POLICY phase_1_client_pinned_delete .*; CREATE POLICY phase_1_client_pinned_delete .*",
-        variant="deployed",
+        "delete",
+        "ALTER POLICY phase_1_client_pinned_delete ON public.uploads TO anon",
     ),
     Case(
         "writes_are_pinned",
@@ -655,8 +644,7 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "truncate",
         near_miss=SECOND + "GRANT SELECT, REFERENCES ON public.uploads TO anon",
-        # A role that was written to last is read last.
-        violation="ALTER ROLE anon NOLOGIN; GRANT TRUNCATE ON public.uploads TO authenticated, anon",
+        violation=_ANON_LAST + "GRANT TRUNCATE ON public.uploads TO authenticated, anon",
         object="public.uploads",
         problem="anon, authenticated may TRUNCATE it",
         mended_by="^REVOKE TRUNCATE ON public.uploads FROM anon, authenticated",
@@ -665,7 +653,7 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "some columns",
         near_miss=SECOND + "GRANT SELECT (filename) ON public.uploads TO anon",
-        violation="ALTER ROLE anon NOLOGIN; GRANT INSERT (filename) ON public.uploads TO authenticated, anon",
+        violation=_ANON_LAST + "GRANT INSERT (filename) ON public.uploads TO authenticated, anon",
         object="public.uploads",
         problem="anon, authenticated may write rows of every client: it has no row-level security",
         mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.uploads FROM anon, authenticated",
@@ -706,7 +694,7 @@ CASES: tuple[Case, ...] = (
         "nothing_goes_around_the_pins",
         "view to delete by",
         near_miss=SECOND + "CREATE VIEW public.names AS SELECT id, filename FROM public.uploads",
-        violation="ALTER ROLE anon NOLOGIN; GRANT DELETE ON public.names TO authenticated, anon",
+        violation=_ANON_LAST + "GRANT DELETE ON public.names TO authenticated, anon",
         object="public.names",
         problem="anon, authenticated may write public.uploads through this view",
         mended_by="^REVOKE INSERT, UPDATE, DELETE ON public.names FROM anon, authenticated",

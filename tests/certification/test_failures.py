@@ -501,28 +501,28 @@ def test_verdict_is_unknown_only_after_a_commit_while_the_server_cannot_be_reach
     real = Sessions.usable_control
     # Half a minute of looking for the server, in a fraction of a second.
     monkeypatch.setattr(Sessions, "usable_control", lambda self, seconds=0.2: real(self, min(seconds, 0.2)))
-    ended: list[threading.Thread] = []
     proxy = Proxy(server)
     commits: list[int] = []
+    gone: list[int] = []
 
     def leave(statement: wire.Statement) -> Literal["cut"] | None:
         # The first transaction creates the log.
-        if commits and statement.sql.startswith(at) and not ended:
-            ended.append(threading.Thread(target=proxy.close))
-            ended[0].start()
+        if commits and statement.sql.startswith(at) and not gone:
+            gone.append(statement.number)
+            proxy.refuse()
             return "cut"
         if statement.sql == "COMMIT;":
             commits.append(statement.number)
         return None
 
     def stay_away(_: wire.Statement) -> Literal["cut"] | None:
-        # Until the proxy is closed it lets nobody through: the session that keeps the log would be told.
-        return "cut" if ended else None
+        # One session is dropped after the other: the one that keeps the log would still be told.
+        return "cut" if gone else None
 
     proxy.after(leave)
     proxy.before(stay_away)
     done = run("--dsn", proxy.dsn(database.name, OWNER), "--force")
-    ended[0].join(PATIENCE)
+    proxy.close()
     assert "There is no entry in migration_log" in done.err
     status = run("--dsn", database.owner_dsn, "--status")
     if at == "COMMIT":

@@ -52,7 +52,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         SCHEMA,
         "settings.*|one_at_a_time|lock_tables",
-        ("test_sessions_", "test_locks.py", "test_application_waits", "test_run_"),
+        ("test_sessions_", "test_settings", "test_server_leaves", "test_locks.py", "test_application_w", "test_run_"),
     ),
     (".*", ".*partition.*", ("test_partitioned.py", "[{section},", "test_locks.py")),
     (SCHEMA, ".*pin.*", ("pin", "written", "test_access.py")),
@@ -63,10 +63,12 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (SCHEMA, ".*index.*", ("test_invalid_index", _END_STATE, "test_online.py")),
     (SCHEMA, ".*", (_END_STATE, "test_rows.py", "test_rerun.py")),
+    (ROLLBACK, "keep_to_.*", ("test_what_comes", "test_rollback_asks")),
+    (ROLLBACK, "delete_default_.*", ("test_row_that_is", "test_rows_that_refer", "test_what_was", "test_what_comes")),
     (
         ROLLBACK,
         ".*(check|require|empty|default).*",
-        ("test_client_id_that", "test_what_was", "test_fill", "test_online.py"),
+        ("test_client_id_that", "test_what_was", "test_fill", "test_check_of_a_run", "test_online.py"),
     ),
     (ROLLBACK, ".*", ("test_rollback.py", "test_client_id", "test_fill", "test_pins", "test_online.py")),
     (

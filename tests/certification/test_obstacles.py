@@ -18,7 +18,7 @@ from phase_1.plan import BEGIN
 from phase_1.problems import DONE, FAILED, OCCUPIED, REFUSED, STOPPED, USAGE
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
-from tests.support.looking import LOG, catalog, wait_for
+from tests.support.looking import LOG, catalog, wait_for, wait_for_the_end_of_runs
 from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run, start
@@ -412,6 +412,32 @@ def test_run_says_what_it_still_waits_for_and_leaves_it_when_interrupted_again(
         assert "Traceback" not in err
         assert leftovers(database) != []
         assert go(database, "--online", *jobs).status == DONE
+        assert leftovers(database) == []
+
+
+@pytest.mark.claim("one-runner-at-a-time", "faults-are-survived")
+@MODES
+def test_server_leaves_a_wait_whose_runner_was_killed(templates: Templates, mode: tuple[str, ...]) -> None:
+    """A statement that waits for somebody is given up within seconds once nobody is there to hear of it.
+
+    Otherwise the next run is told of another runner for as long as the wait goes on, ten minutes for a build.
+    """
+    with found(templates, BACK if mode else ()) as database:
+        if mode:
+            database.execute("DROP INDEX public.idx_uploads_client_user_id")
+        with database.connect(autocommit=False) as reader:
+            # A build waits for its snapshot, anything else for its lock.
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM public.uploads")
+            process = start("--dsn", database.owner_dsn, "--force", *mode, "--lock-timeout", "1min")
+            waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            wait_for(database, waits, reader.info.backend_pid, patience=PATIENCE)
+            process.kill()
+            process.communicate()
+            if reader.info.server_version < 140000:
+                reader.rollback()  # it cannot look after its client
+            wait_for_the_end_of_runs(database)
+        assert go(database, *mode).status == DONE
         assert leftovers(database) == []
 
 

@@ -6,6 +6,7 @@ import io
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from phase_1.inventory import DEFAULT_ORGANIZATION, NEW_TABLES, TABLES
 from tests.application.statements import OLD_STATEMENTS
 from tests.application.statements import run as say
 from tests.plugins.certificate import Evidence
-from tests.plugins.database import Database, Row, Templates
-from tests.support.looking import differing
+from tests.plugins.database import OWNER, Database, Row, Templates
+from tests.support.looking import differing, wait_for
+from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run
 from tests.support.ways import MODES
 
@@ -610,6 +612,34 @@ def test_what_comes_after_it_was_looked_for_is_kept(
     database.drop()
 
 
+@pytest.mark.claim("rollback-restores-rows", "rollback-stops-at-dependents")
+def test_row_that_is_not_committed_yet_is_waited_for_before_its_organization_goes(
+    database: Database, proxy: Proxy
+) -> None:
+    """What somebody is just about to commit keeps the default organization, whatever its foreign key says of deletions.
+
+    Otherwise the invoice is not to be seen when it is looked for, and gone with the organization a moment later.
+    """
+    database.execute(OWN_ORGANIZATIONS + "RESET ROLE;" + INVOICES.format("CASCADE"))
+    migrate(database, "--online")
+    with database.connect(autocommit=False) as application, ThreadPoolExecutor(1) as pool:
+
+        def write(statement: Statement) -> None:
+            if statement.sql.startswith("SELECT FROM public.organizations WHERE id"):
+                application.execute(LATE["invoice"].encode())
+                pool.submit(commit)
+
+        def commit() -> None:
+            waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            wait_for(database, waits, application.info.backend_pid)
+            application.commit()
+
+        proxy.before(write)
+        failed = run("--dsn", proxy.dsn(database.name, OWNER), "--rollback", "--force", "--online")
+    assert (failed.status, "SQLSTATE 23503" in failed.err) == (5, True), failed.err
+    assert len(database.query("SELECT FROM public.invoices WHERE number = 2")) == 1
+
+
 @pytest.mark.claim("rollback-restores-rows")
 def test_rows_that_refer_to_an_adopted_default_organization_stop_nothing(database: Database) -> None:
     """Where the default organization was there before, it stays, and who refers to it does not matter.
@@ -722,6 +752,27 @@ def test_rows_written_between_a_stop_and_the_second_run_are_not_taken_for_those_
     assert roll_back(database, "--online").status == 0
     assert database.query(users) == [(None, uploads + 1)]
     migrate(database)
+
+
+@pytest.mark.claim("rollback-restores-schema", "existing-client-id-kept")
+@MODES
+@pytest.mark.parametrize(
+    "stopped_at", ["VALIDATE CONSTRAINT phase_1_client_id_check", "ALTER COLUMN client_id SET NOT"]
+)
+def test_check_of_a_run_that_was_stopped_goes_with_the_rollback(
+    database: Database, proxy: Proxy, mode: list[str], stopped_at: str
+) -> None:
+    """The check that an online run has for a moment on a client_id of before does not outlive the way back.
+
+    Otherwise the application, which may write NULL there, is refused by the constraint of something that is gone.
+    """
+    database.execute(OWN_ORGANIZATIONS + "ALTER TABLE public.uploads ADD COLUMN client_id uuid;")
+    before = objects(database, LOG)
+    proxy.before(lambda statement: "cut" if stopped_at in statement.sql else None)
+    assert run("--dsn", proxy.dsn(database.name, OWNER), "--force", "--online").status == 5
+    assert database.query("SELECT FROM pg_constraint WHERE conname = 'phase_1_client_id_check'") == [()]
+    assert roll_back(database, *mode).status == 0
+    assert difference(before, objects(database, LOG)) == []
 
 
 @pytest.mark.claim("rollback-shows-what-is-lost", "existing-client-id-kept")

@@ -2485,17 +2485,24 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         objects = bench.state()[0]
         dsn = ("--dsn", database.owner_dsn, *options)
 
-        ranges = re.findall(r"UPDATE public.email_logs\s[^;]+?\s(id [<>][^;]+);", run(*dsn, "--dry-run").out)
-        counted = "SELECT count(*) FROM public.email_logs WHERE client_id IS NULL AND "
-        batches = [database.query(counted + each)[0][0] for each in ranges]
-        evidence("batches of the fill", batches)
-        assert batches == [BATCH, BATCH, sum(value is None for value in before.values()) - 2 * BATCH]
+        def batches(client: str, *operation: str) -> list[int]:
+            """How many rows of that client each UPDATE of the table is for."""
+            script = run(*dsn, *operation, "--dry-run", "--force").out
+            ranges = re.findall(r"UPDATE public.email_logs\s[^;]+?\s(id [<>][^;]+);", script)
+            counted = f"SELECT count(*) FROM public.email_logs WHERE client_id {client} AND "
+            return [database.query(counted + each)[0][0] for each in ranges]
+
+        fills = batches("IS NULL")
+        evidence("batches of the fill", fills)
+        assert fills == [BATCH, BATCH, sum(value is None for value in before.values()) - 2 * BATCH]
         assert run(*dsn, "--force").status == DONE
         [(organization,)] = database.query("SELECT id FROM public.organizations WHERE slug = 'default-org'")
         assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
         filled = {key: value or organization for key, value in before.items()}
         assert wrong(filled) == 0, "values of email_logs.client_id after the migration"
 
+        empties = batches(f"= '{organization}'", "--rollback")
+        assert (max(empties), sum(empties)) == (BATCH, sum(fills))
         assert run(*dsn, "--rollback", "--force").status == DONE
         assert wrong(before) == 0, "values of email_logs.client_id after the rollback"
         left = {name: each for name, each in bench.state()[0].items() if "migration_log" not in name}

@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from phase_1 import apply
 from phase_1.fingerprint import Fingerprint, fingerprint
+from phase_1.problems import DONE, FAILED, STOPPED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.looking import wait_for
@@ -322,6 +324,31 @@ def test_users_become_members_in_batches_whatever_their_primary_key(
     assert script.count("INSERT INTO public.user_organizations") == users // 2 + 1 > 2
     assert run("--dsn", database.owner_dsn, "--online", "--force").status == 0
     assert database.query("SELECT count(DISTINCT user_id) FROM public.user_organizations") == [(users,)]
+    database.drop()
+
+
+@pytest.mark.claim("existing-users-are-members")
+@pytest.mark.parametrize("mode", [(), ("--online",)], ids=["transactional", "online"])
+def test_users_that_are_hidden_after_the_last_look_stop_the_run(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch, mode: tuple[str, ...]
+) -> None:
+    """Row security that is forced on the owner a moment before the run is an error, and not users who are left out.
+
+    Otherwise the run sees no user, makes nobody a member, and says that all is done.
+    """
+    database = templates.clone("founding")
+
+    def hide(*arguments: Any) -> None:
+        database.execute("ALTER TABLE public.users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        apply.run(*arguments)
+
+    monkeypatch.setattr("migrate.run", hide)
+    failed = run("--dsn", database.owner_dsn, "--force", *mode)
+    assert failed.status in (FAILED, STOPPED), failed.err
+    assert "row-level security" in failed.err
+    database.execute("ALTER TABLE public.users DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+    monkeypatch.undo()
+    assert run("--dsn", database.owner_dsn, "--force", *mode).status == DONE
     database.drop()
 
 

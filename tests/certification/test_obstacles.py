@@ -441,6 +441,29 @@ def test_server_leaves_a_wait_whose_runner_was_killed(templates: Templates, mode
         assert leftovers(database) == []
 
 
+@pytest.mark.claim("stalls-are-bounded", "faults-are-survived")
+def test_run_that_hangs_loses_its_locks(templates: Templates) -> None:
+    """Where the runner does not go on in the middle of its transaction, the server takes the locks from it.
+
+    Otherwise a laptop that is closed at night keeps the application from its tables until it is opened.
+    """
+    with found(templates) as database:
+        before = catalog(database)
+        with database.connect(autocommit=False) as reader:
+            reader.execute("SELECT count(*) FROM public.email_logs")
+            process = start("--dsn", database.owner_dsn, "--force", "--lock-timeout", "1min")
+            waits = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            (pid,) = wait_for(database, waits, reader.info.backend_pid, patience=PATIENCE)
+            process.send_signal(signal.SIGSTOP)
+        # It has every lock that it wanted, and hears nothing of it.
+        wait_for(database, f"SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})")
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, "rolled back" in err) == (FAILED, True), err
+        assert difference(before, catalog(database)) == []
+        assert go(database).status == DONE
+
+
 @pytest.mark.claim("preflight-refuses", "exit-codes")
 @OPERATIONS
 def test_online_run_refuses_to_wait_for_a_prepared_transaction(

@@ -25,7 +25,7 @@ from tests.support.looking import LOG, PATIENCE, wait_for
 from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, by_psql, run, start
-from tests.support.ways import DIRECTIONS, WAYS
+from tests.support.ways import DIRECTIONS, MODES, WAYS
 
 NAMES = [table.name for table in TABLES]
 ALL = ", ".join(f"public.{name}" for name in NAMES)
@@ -336,6 +336,23 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
         first.kill()
         first.wait()
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+@MODES
+def test_script_keeps_out_of_the_way_of_a_runner(database: Database, mode: list[str]) -> None:
+    """What the dry run shows, run by hand while a runner is at work, waits for it as for any lock, and changes nothing.
+
+    Otherwise a script and a runner at once build on each other's half-done work.
+    """
+    before = objects(database)
+    script = run("--dsn", database.owner_dsn, "--dry-run", *mode, "--lock-timeout", "100ms").out
+    with database.connect() as runner:
+        runner.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})".encode())
+        with pytest.raises(AssertionError, match="canceling statement due to lock timeout"):
+            by_psql(database, script)
+        assert difference(before, objects(database)) == []
+    by_psql(database, script)
 
 
 @pytest.mark.claim("one-runner-at-a-time")

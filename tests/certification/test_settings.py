@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -47,12 +47,21 @@ _OPERATORS = """
 """
 
 
+#: At the end of a script: nothing that it has set is set any more. Here, too, an = may be anybody's.
+_NOTHING_IS_LEFT = """
+    DO $$ BEGIN
+        ASSERT NOT EXISTS (SELECT FROM pg_settings WHERE source LIKE 'session'),
+            (SELECT string_agg(name, ', ') FROM pg_settings WHERE source LIKE 'session');
+    END $$;
+"""
+
+
 @contextmanager
-def _old_transaction(database: Database) -> Iterator[None]:
-    """What a CREATE INDEX CONCURRENTLY waits for, longer than any limit of the role."""
+def _in_the_way(database: Database, online: bool) -> Iterator[None]:
+    """What the run waits for, longer than any limit of the role: with its snapshot for a build, with a table else."""
     report = database.connect(autocommit=False)
     report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    report.execute("SELECT 1")
+    report.execute("SELECT 1" if online else "SELECT FROM public.users")
 
     def end() -> None:
         wait_for(database, "SELECT 1 WHERE %s IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity)", pid)
@@ -68,8 +77,8 @@ def _old_transaction(database: Database) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("mode", "psql"),
-    [([], False), (["--online", "--jobs", "2"], False), (["--online"], True)],
-    ids=["transactional", "online", "online, by psql"],
+    [([], False), (["--online", "--jobs", "2"], False), ([], True), (["--online"], True)],
+    ids=["transactional", "online", "transactional, by psql", "online, by psql"],
 )
 def test_run_ends_alike_whatever_the_role_has_set(templates: Templates, mode: list[str], *, psql: bool) -> None:
     """With every setting of the role against it, a run and what follows it end as they do without, and in no other way.
@@ -84,11 +93,13 @@ def test_run_ends_alike_whatever_the_role_has_set(templates: Templates, mode: li
     for name in _SETTINGS.keys() & known:
         database.execute(f"ALTER ROLE {OWNER} IN DATABASE {database.name} SET {name} TO {_SETTINGS[name]}")
     before = catalog(database)
-    with _old_transaction(database) if mode else nullcontext():
+    limit = ("--lock-timeout", "1min")
+    script = run("--dsn", database.owner_dsn, "--dry-run", *mode, *limit).out
+    with _in_the_way(database, online=bool(mode)):
         if psql:
-            by_psql(database, run("--dsn", database.owner_dsn, "--dry-run", *mode).out)
+            by_psql(database, script + _NOTHING_IS_LEFT)
         else:
-            _done(database, *mode)
+            _done(database, *mode, *limit)
     assert difference(catalog(other), catalog(database)) == []
     for arguments in (["--verify"], ["--status"], mode, ["--rollback", *mode[:1]]):
         _done(database, *arguments)

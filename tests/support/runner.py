@@ -87,7 +87,7 @@ def by_psql(database: Database, script: str) -> None:
         encoding="utf-8",
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def _as_from_a_terminal() -> None:

@@ -2500,6 +2500,7 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
         assert (str(organization) == DEFAULT_ORGANIZATION) == (default == "ours")
         filled = {key: value or organization for key, value in before.items()}
         assert wrong(filled) == 0, "values of email_logs.client_id after the migration"
+        assert database.query("SELECT conrelid::regclass FROM pg_constraint WHERE conname ~ '^phase_1_'") == []
 
         empties = batches(f"= '{organization}'", "--rollback")
         assert (max(empties), sum(empties)) == (BATCH, sum(fills))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -14,6 +14,7 @@ from phase_1.problems import DONE, FAILED, STOPPED
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.looking import wait_for
+from tests.support.proxy import Proxy, Statement
 from tests.support.runner import run
 
 DEFAULT = "00000000-0000-4000-8000-000000000001"
@@ -307,11 +308,12 @@ def test_every_user_is_an_active_member_of_the_default_organization(migrated: Da
 
 @pytest.mark.claim("existing-users-are-members")
 def test_users_become_members_in_batches_whatever_their_primary_key(
-    templates: Templates, monkeypatch: pytest.MonkeyPatch
+    templates: Templates, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the id of users is unique, and the primary key another one, each batch is a statement of its own too.
 
-    In one statement a million users are locked for as long as it takes, and nobody signs up or changes a name.
+    In one statement a million users are locked for as long as it takes, and nobody signs up or changes a name. A run
+    that stops between two of them goes on.
     """
     monkeypatch.setattr("phase_1.found.BATCH", 2)
     database = templates.clone("founding")
@@ -322,8 +324,21 @@ def test_users_become_members_in_batches_whatever_their_primary_key(
     ((users,),) = database.query("SELECT count(*) FROM public.users")
     script = run("--dsn", database.owner_dsn, "--online", "--dry-run").out
     assert script.count("INSERT INTO public.user_organizations") == users // 2 + 1 > 2
-    assert run("--dsn", database.owner_dsn, "--online", "--force").status == 0
-    assert database.query("SELECT count(DISTINCT user_id) FROM public.user_organizations") == [(users,)]
+    batches: list[str] = []
+
+    def stop_at_the_second(statement: Statement) -> Literal["cut"] | None:
+        if not statement.sql.startswith("INSERT INTO public.user_organizations"):
+            return None
+        batches.append(statement.sql)
+        return "cut" if len(batches) == 2 else None
+
+    proxy.before(stop_at_the_second)
+    assert run("--dsn", proxy.dsn(database.name, OWNER), "--online", "--force").status == STOPPED
+    proxy.before(None)
+    members = "SELECT count(DISTINCT user_id) FROM public.user_organizations"
+    assert database.query(members) == [(2,)]
+    assert run("--dsn", database.owner_dsn, "--online", "--force").status == DONE
+    assert database.query(members) == [(users,)]
     database.drop()
 
 

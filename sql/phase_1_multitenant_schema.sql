@@ -487,7 +487,7 @@ BEGIN
         IF EXISTS (
             SELECT FROM pg_catalog.pg_constraint AS c
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
-            WHERE c.conrelid = ('public.' || tenant_table)::pg_catalog.regclass AND c.contype = 'f' AND c.convalidated
+            WHERE c.conrelid = ('public.' || tenant_table)::pg_catalog.regclass AND c.convalidated
                 AND c.confrelid = 'public.organizations'::pg_catalog.regclass AND a.attname = 'client_id'
         ) THEN
             guaranteed := guaranteed || 'unknown_client'::pg_catalog.text;

@@ -53,7 +53,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         SCHEMA,
         "settings.*|one_at_a_time|lock_tables",
         (
-            "test_sessions_", "test_settings", "test_server_leaves", "test_run_that_hangs", "test_script_keeps",
+            "test_session_of_", "test_sessions_", "test_settings", "test_server_leaves", "test_run_that_hangs", "test_script_keeps",
             "test_users_that_are_hidden", "test_locks.py", "test_application_waits", "test_run_",
         ),
     ),

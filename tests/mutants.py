@@ -53,8 +53,8 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         SCHEMA,
         "settings.*|one_at_a_time|lock_tables",
         (
-            "test_session_of_", "test_sessions_", "test_settings", "test_server_leaves", "test_run_that_hangs", "test_script_keeps",
-            "test_users_that_are_hidden", "test_locks.py", "test_application_waits", "test_run_",
+            "test_session_of_", "test_sessions_", "test_settings", "test_server_leaves", "test_run_that_hangs",
+            "test_script_keeps", "test_users_that_are_hidden", "test_locks.py", "test_application_waits", "test_run_",
         ),
     ),
     (".*", ".*partition.*|attach_index", ("test_partitioned.py", "[{section},", "test_locks.py")),

@@ -14,13 +14,13 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "create_pgcrypto",
         "statement left out",
         "[CREATE EXTENSION pgcrypto WITH SCHEMA public; → ]",
-    ): "PostgreSQL 13 and later never run it; on 12, `pytest --pg 12`, nothing can be created without it",
+    ): "PostgreSQL 13 and later never run it; on 12 test_extension_that_the_migration_needed_goes_with_it fails",
     (
         "sql/phase_1_rollback.sql",
         "drop_pgcrypto",
         "statement left out",
         "[DROP EXTENSION pgcrypto; → ]",
-    ): "PostgreSQL 13 and later never run it; on 12, `pytest --pg 12`, the extension is left behind by every rollback",
+    ): "PostgreSQL 13 and later never run it; on 12 test_extension_that_the_migration_needed_goes_with_it fails",
     (
         "sql/phase_1_preflight.sql",
         "server_takes_writes",

@@ -754,6 +754,23 @@ def test_rows_written_between_a_stop_and_the_second_run_are_not_taken_for_those_
     migrate(database)
 
 
+@pytest.mark.pg("< 13")
+@pytest.mark.claim("rollback-restores-schema")
+@MODES
+def test_extension_that_the_migration_needed_goes_with_it(database: Database, mode: list[str]) -> None:
+    """Where the server has no gen_random_uuid() of its own, a superuser's run brings pgcrypto, and takes it away again.
+
+    Otherwise the next dump asks for an extension that nobody in the team has ever heard of.
+    """
+    extension = "SELECT FROM pg_extension WHERE extname = 'pgcrypto'"
+    database.execute("DROP EXTENSION pgcrypto CASCADE")
+    before = objects(database, LOG)
+    for operation, there in (((), [()]), (("--rollback",), [])):
+        done = run("--dsn", database.dsn(), "--force", *mode, *operation)
+        assert (done.status, database.query(extension)) == (0, there), done.err
+    assert difference(before, objects(database, LOG)) == []
+
+
 @pytest.mark.claim("rollback-restores-schema", "existing-client-id-kept")
 @MODES
 @pytest.mark.parametrize(

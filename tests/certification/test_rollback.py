@@ -20,7 +20,7 @@ from tests.application.statements import OLD_STATEMENTS
 from tests.application.statements import run as say
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
-from tests.support.looking import differing, wait_for
+from tests.support.looking import differing, wait_for_who_waits
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, run
 from tests.support.ways import MODES
@@ -630,8 +630,7 @@ def test_row_that_is_not_committed_yet_is_waited_for_before_its_organization_goe
                 pool.submit(commit)
 
         def commit() -> None:
-            waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-            wait_for(database, waits, application.info.backend_pid)
+            wait_for_who_waits(database, application.info.backend_pid)
             application.commit()
 
         proxy.before(write)

@@ -12,7 +12,7 @@ from phase_1.fingerprint import difference
 from phase_1.problems import DONE
 from tests.application import load as application
 from tests.plugins.database import OWNER, Database, Templates
-from tests.support.looking import catalog, wait_for
+from tests.support.looking import catalog, wait_for_who_waits
 from tests.support.runner import by_psql, run
 
 pytestmark = pytest.mark.claim("settings-do-not-leak")
@@ -64,7 +64,7 @@ def _in_the_way(database: Database, online: bool) -> Iterator[None]:
     report.execute("SELECT 1" if online else "SELECT FROM public.users")
 
     def end() -> None:
-        wait_for(database, "SELECT 1 WHERE %s IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity)", pid)
+        wait_for_who_waits(database, pid)
         report.execute("SELECT pg_sleep(0.5)")
         report.rollback()
 

@@ -37,6 +37,13 @@ def wait_for(database: Database, query: str, *parameters: Any, patience: float =
             assert time.monotonic() < deadline, f"in vain: {query}"
 
 
+def wait_for_who_waits(database: Database, for_whom: int, statement: str = "%") -> int:
+    """The process that waits for another one, in a statement that is LIKE this, as soon as there is one."""
+    waits = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)) AND query LIKE %s"
+    (pid,) = wait_for(database, waits, for_whom, statement)
+    return int(pid)
+
+
 def wait_for_the_end_of_runs(database: Database) -> None:
     """Returns as soon as no server process of the runner is left: one that has lost its client goes on for a while."""
     runs = "SELECT FROM pg_stat_activity WHERE application_name = 'phase_1' AND datname = current_database()"

@@ -6,6 +6,7 @@ _SHORTER = (
     "a column of an index that is an expression has no name: with the outer join the list of names has a NULL "
     "there, with the inner one it is shorter, and neither is equal to the names that are wanted"
 )
+_OF_12 = "PostgreSQL 13 and later never run it; on 12 test_extension_that_the_migration_needed_goes_with_it fails"
 
 #: By file, section, operator, and the line with the change in it.
 EQUIVALENT: dict[tuple[str, str, str, str], str] = {
@@ -14,13 +15,13 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "create_pgcrypto",
         "statement left out",
         "[CREATE EXTENSION pgcrypto WITH SCHEMA public; → ]",
-    ): "PostgreSQL 13 and later never run it; on 12 test_extension_that_the_migration_needed_goes_with_it fails",
+    ): _OF_12,
     (
         "sql/phase_1_rollback.sql",
         "drop_pgcrypto",
         "statement left out",
         "[DROP EXTENSION pgcrypto; → ]",
-    ): "PostgreSQL 13 and later never run it; on 12 test_extension_that_the_migration_needed_goes_with_it fails",
+    ): _OF_12,
     (
         "sql/phase_1_preflight.sql",
         "server_takes_writes",

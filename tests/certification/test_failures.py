@@ -21,7 +21,7 @@ from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row
 from tests.plugins.server import Server
 from tests.support import proxy as wire
-from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_the_end_of_runs
+from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_the_end_of_runs, wait_for_who_waits
 from tests.support.proxy import Proxy
 from tests.support.runner import run
 from tests.support.ways import WAYS
@@ -455,11 +455,7 @@ def test_verdict_waits_for_an_index_build_that_is_still_under_way(database: Data
     older.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def cut_in_the_middle() -> None:
-        wait_for(
-            database,
-            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
-            " AND wait_event_type = 'Lock' AND datname = current_database()",
-        )
+        wait_for_who_waits(database, older.info.backend_pid, "CREATE INDEX CONCURRENTLY%")
         proxy.cut_all()
 
     def watch(statement: wire.Statement) -> None:

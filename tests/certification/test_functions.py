@@ -306,6 +306,18 @@ def _moved(table: str) -> str:
     return f"UPDATE public.{table} SET client_id = '{ACME}' WHERE id::text = {_WITH_UPLOAD.format(table=table)}"
 
 
+def _nowhere(fact: str, rows: int, after: str = "") -> Change:
+    """So many products of a client that does not exist, and what has then no say in that."""
+    return Change(
+        fact,
+        "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey;"
+        f"UPDATE public.products SET client_id = '{UNKNOWN}' WHERE id IN ("
+        f"SELECT id FROM public.products ORDER BY id LIMIT {rows});" + after,
+        (("products", "unknown_client", rows),),
+        (("products", "unknown_client"),),
+    )
+
+
 _FIRST_USER = "(SELECT id FROM public.users ORDER BY id LIMIT 1)"
 _ORPHAN = (
     # In the deployed application there is no such foreign key.
@@ -352,35 +364,20 @@ CHANGES = (
            (("email_logs", "without_client", 2),), (("email_logs", "without_client"),)),
     Change("NOT NULL is dropped, and no row makes use of it",
            "ALTER TABLE public.products ALTER COLUMN client_id DROP NOT NULL", (), (("products", "without_client"),)),
-    Change("three products point nowhere", "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey;"
-           f"UPDATE public.products SET client_id = '{UNKNOWN}' WHERE id IN ("
-           "SELECT id FROM public.products ORDER BY id LIMIT 3)",
-           (("products", "unknown_client", 3),), (("products", "unknown_client"),)),
-    Change("a product points nowhere behind a foreign key that was never validated",
-           "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey;"
-           f"UPDATE public.products SET client_id = '{UNKNOWN}' WHERE id IN ("
-           "SELECT id FROM public.products ORDER BY id LIMIT 1);"
-           "ALTER TABLE public.products ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id)"
-           " REFERENCES public.organizations (id) ON DELETE RESTRICT NOT VALID",
-           (("products", "unknown_client", 1),), (("products", "unknown_client"),)),
+    _nowhere("three products point nowhere", 3),
+    _nowhere("a product points nowhere behind a foreign key that was never validated", 1, after=
+             "ALTER TABLE public.products ADD CONSTRAINT products_client_id_fkey FOREIGN KEY (client_id)"
+             " REFERENCES public.organizations (id) ON DELETE RESTRICT NOT VALID"),
     # attic.client_id has the number that the other column has in products.
-    Change("a product points nowhere beside the foreign key of another column",
-           "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey,"
-           " ADD COLUMN owner uuid REFERENCES public.organizations (id);"
-           f"UPDATE public.products SET client_id = '{UNKNOWN}' WHERE id IN ("
-           "SELECT id FROM public.products ORDER BY id LIMIT 1);"
-           "DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE public.attic (%s, client_id uuid)', names) FROM ("
-           "SELECT string_agg('c' || n || ' int', ', ') AS names FROM pg_attribute, generate_series(1, attnum - 1) n"
-           " WHERE attrelid = 'public.products'::regclass AND attname = 'owner') AS others); END $$",
-           (("products", "unknown_client", 1),), (("products", "unknown_client"),)),
-    Change("a product points nowhere behind a foreign key to another table",
-           "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey;"
-           f"CREATE TABLE public.attic AS SELECT id FROM public.organizations UNION SELECT '{UNKNOWN}';"
-           "ALTER TABLE public.attic ADD PRIMARY KEY (id);"
-           f"UPDATE public.products SET client_id = '{UNKNOWN}' WHERE id IN ("
-           "SELECT id FROM public.products ORDER BY id LIMIT 1);"
-           "ALTER TABLE public.products ADD FOREIGN KEY (client_id) REFERENCES public.attic (id)",
-           (("products", "unknown_client", 1),), (("products", "unknown_client"),)),
+    _nowhere("a product points nowhere beside the foreign key of another column", 1, after=
+             "ALTER TABLE public.products ADD COLUMN owner uuid REFERENCES public.organizations (id);"
+             "DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE public.attic (%s, client_id uuid)', names) FROM ("
+             "SELECT string_agg('c' || n || ' int', ', ') AS names FROM pg_attribute, generate_series(1, attnum - 1) n"
+             " WHERE attrelid = 'public.products'::regclass AND attname = 'owner') AS others); END $$"),
+    _nowhere("a product points nowhere behind a foreign key to another table", 1, after=
+             f"CREATE TABLE public.attic AS SELECT id FROM public.organizations UNION SELECT '{UNKNOWN}';"
+             "ALTER TABLE public.attic ADD PRIMARY KEY (id);"
+             "ALTER TABLE public.products ADD FOREIGN KEY (client_id) REFERENCES public.attic (id)"),
     Change("a product without a client does not count as one that points nowhere",
            "ALTER TABLE public.products DROP CONSTRAINT products_client_id_fkey;"
            "ALTER TABLE public.products ALTER COLUMN client_id DROP NOT NULL;"

@@ -358,12 +358,7 @@ def test_online_run_that_is_interrupted_once_ends_its_statement_and_stops(
         with database.connect(autocommit=False) as holder:
             holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
             process = start("--dsn", database.owner_dsn, "--force", "--online", "--lock-timeout", "1min", *operation)
-            wait_for(
-                database,
-                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'phase_1' AND wait_event_type = 'Lock'"
-                " AND datname = current_database()",
-                patience=PATIENCE,
-            )
+            wait_for_who_waits(database, holder.info.backend_pid, patience=PATIENCE)
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None
             assert any("Ctrl-C again cancels it" in line for line in process.stdout)
@@ -399,11 +394,11 @@ def test_run_says_what_it_still_waits_for_and_leaves_it_when_interrupted_again(
             reader.execute("SELECT count(*) FROM public.uploads")
             process = start("--dsn", database.owner_dsn, "--force", "--online", *jobs)
             assert process.stdout is not None
-            wait_for_who_waits(database, reader.info.backend_pid, "CREATE INDEX%")
+            wait_for_who_waits(database, reader.info.backend_pid, "CREATE INDEX%", patience=PATIENCE)
             for said in ("Ctrl-C again cancels it", "Ctrl-C leaves it"):
                 process.send_signal(signal.SIGINT)
                 assert any(said in line for line in process.stdout), said
-            wait_for_who_waits(database, reader.info.backend_pid, "DROP INDEX%")
+            wait_for_who_waits(database, reader.info.backend_pid, "DROP INDEX%", patience=PATIENCE)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == STOPPED, err
@@ -429,7 +424,7 @@ def test_server_leaves_a_wait_whose_runner_was_killed(templates: Templates, mode
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("SELECT count(*) FROM public.uploads")
             process = start("--dsn", database.owner_dsn, "--force", *mode, "--lock-timeout", "1min")
-            wait_for_who_waits(database, reader.info.backend_pid)
+            wait_for_who_waits(database, reader.info.backend_pid, patience=PATIENCE)
             process.kill()
             process.communicate()
             looks_after_its_client = (
@@ -453,10 +448,10 @@ def test_run_that_hangs_loses_its_locks(templates: Templates) -> None:
         with database.connect(autocommit=False) as reader:
             reader.execute("SELECT count(*) FROM public.email_logs")
             process = start("--dsn", database.owner_dsn, "--force", "--lock-timeout", "1min")
-            pid = wait_for_who_waits(database, reader.info.backend_pid)
+            pid = wait_for_who_waits(database, reader.info.backend_pid, patience=PATIENCE)
             process.send_signal(signal.SIGSTOP)
         # It has every lock that it wanted, and hears nothing of it.
-        wait_for(database, f"SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})")
+        wait_for(database, "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", pid)
         process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, "rolled back" in err) == (FAILED, True), err

@@ -2487,7 +2487,7 @@ def test_client_id_that_was_there_keeps_its_values_and_gets_them_back(
 
         def batches(client: str, *operation: str) -> list[int]:
             """How many rows of that client each UPDATE of the table is for."""
-            script = run(*dsn, *operation, "--dry-run", "--force").out
+            script = run(*dsn, *operation, "--dry-run").out
             ranges = re.findall(r"UPDATE public.email_logs\s[^;]+?\s(id [<>][^;]+);", script)
             counted = f"SELECT count(*) FROM public.email_logs WHERE client_id {client} AND "
             return [database.query(counted + each)[0][0] for each in ranges]

@@ -21,7 +21,7 @@ from phase_1.options import parse
 from phase_1.plan import BEGIN
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
-from tests.support.looking import LOG, PATIENCE, wait_for
+from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_who_waits
 from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy, Statement
 from tests.support.runner import Run, by_psql, run, start
@@ -317,11 +317,7 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
     holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
     first = start("--dsn", database.owner_dsn, "--force", "--lock-timeout", "10s")
     try:
-        (pid,) = wait_for(
-            database,
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'phase_1' AND wait_event_type = 'Lock'"
-            " AND datname = current_database()",
-        )
+        pid = wait_for_who_waits(database, holder.info.backend_pid)
         # The first holds the other tables: only the log can be looked at.
         before = database.query(f"TABLE {LOG}")
         second = run("--dsn", database.owner_dsn, "--force")

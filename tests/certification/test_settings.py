@@ -94,10 +94,9 @@ def test_run_ends_alike_whatever_the_role_has_set(templates: Templates, mode: li
         database.execute(f"ALTER ROLE {OWNER} IN DATABASE {database.name} SET {name} TO {_SETTINGS[name]}")
     before = catalog(database)
     limit = ("--lock-timeout", "1min")
-    script = run("--dsn", database.owner_dsn, "--dry-run", *mode, *limit).out
     with _in_the_way(database, online=bool(mode)):
         if psql:
-            by_psql(database, script + _NOTHING_IS_LEFT)
+            by_psql(database, run("--dsn", database.owner_dsn, "--dry-run", *mode, *limit).out + _NOTHING_IS_LEFT)
         else:
             _done(database, *mode, *limit)
     assert difference(catalog(other), catalog(database)) == []

@@ -37,10 +37,10 @@ def wait_for(database: Database, query: str, *parameters: Any, patience: float =
             assert time.monotonic() < deadline, f"in vain: {query}"
 
 
-def wait_for_who_waits(database: Database, for_whom: int, statement: str = "%") -> int:
+def wait_for_who_waits(database: Database, for_whom: int, statement: str = "%", *, patience: float = PATIENCE) -> int:
     """The process that waits for another one, in a statement that is LIKE this, as soon as there is one."""
     waits = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)) AND query LIKE %s"
-    (pid,) = wait_for(database, waits, for_whom, statement)
+    (pid,) = wait_for(database, waits, for_whom, statement, patience=patience)
     return int(pid)
 
 

@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import Any
 
 import psycopg
 import pytest
@@ -29,6 +28,7 @@ from phase_1.options import parse
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.certificate import ROOT
 from tests.support.embedded import Cluster
+from tests.support.looking import wait_for_who_waits
 from tests.support.proxy import Proxy
 from tests.support.runner import WHERE, Run, run, start
 
@@ -478,11 +478,7 @@ def test_interrupted_run_leaves_the_database_as_it_was(database: Database) -> No
             # The last table to be locked: the others are locked by then.
             holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
             process = start("--force", "--lock-timeout", "10s", "--dsn", database.owner_dsn, environment=_environment())
-            _wait(
-                connection,
-                "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'phase_1'"
-                " AND datname = current_database() AND wait_event_type = 'Lock'",
-            )
+            wait_for_who_waits(database, holder.info.backend_pid)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=_PATIENCE)
         assert process.returncode == problems.FAILED, out + err
@@ -494,16 +490,6 @@ def test_interrupted_run_leaves_the_database_as_it_was(database: Database) -> No
             "SELECT details ->> 'error' FROM public.migration_log WHERE status = 'failed' ORDER BY id DESC LIMIT 1"
         ).fetchone()
         assert entry == ("interrupted from the keyboard",)
-
-
-def _wait(connection: psycopg.Connection[Any], condition: str) -> None:
-    """Waits until a query says true; the server is asked, the clock only bounds it."""
-    for _ in range(int(_PATIENCE * 20)):
-        row = connection.execute(condition).fetchone()
-        if row and row[0]:
-            return
-        connection.execute("SELECT pg_sleep(0.05)")
-    raise AssertionError(f"never true: {condition}")
 
 
 @exit_codes
@@ -630,15 +616,11 @@ def test_interrupted_online_run_says_how_to_go_on_and_goes_on(database: Database
 
     Who stops it in the middle has to know that the application is safe, and what to do next.
     """
-    with database.connect() as connection, database.connect(autocommit=False) as holder:
+    with database.connect(autocommit=False) as holder:
         holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
         arguments = ("--force", "--online", "--lock-timeout", "1min", "--dsn", database.owner_dsn)
         process = start(*arguments, environment=_environment())
-        _wait(
-            connection,
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'phase_1'"
-            " AND datname = current_database() AND wait_event_type = 'Lock'",
-        )
+        wait_for_who_waits(database, holder.info.backend_pid)
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert any("Ctrl-C again cancels it" in line for line in process.stdout)
@@ -658,15 +640,11 @@ def test_interrupt_while_a_lost_server_is_waited_for_promises_nothing(database: 
 
     That nothing was changed would be said of six tables that are.
     """
-    with database.connect() as connection, database.connect(autocommit=False) as holder:
+    with database.connect(autocommit=False) as holder:
         holder.execute("LOCK TABLE public.email_logs IN ACCESS SHARE MODE")
         dsn = proxy.dsn(database.name, OWNER)
         process = start("--force", "--online", "--lock-timeout", "1min", "--dsn", dsn, environment=_environment())
-        _wait(
-            connection,
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'phase_1'"
-            " AND datname = current_database() AND wait_event_type = 'Lock'",
-        )
+        wait_for_who_waits(database, holder.info.backend_pid)
         proxy.refuse()
         assert process.stdout is not None
         assert any("The connection is lost: looking for the server" in line for line in process.stdout)

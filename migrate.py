@@ -18,12 +18,14 @@ from phase_1.apply import Sessions, run
 from phase_1.certificate import Certificate
 from phase_1.connection import redact, value, where
 from phase_1.console import Console
+from phase_1.findings import ERROR, Finding
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
 from phase_1.options import Options, parse
 from phase_1.plan import Loss, Plan, Scripts
 from phase_1.problems import DONE, FAILED, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
-from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
+from phase_1.trust import Untrusted
+from phase_1.verify import Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
 
@@ -47,6 +49,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         dsn = where(options.dsn)
         console.hide = lambda text: redact(text, dsn)
         return console.finish(_act(dsn, options, console))
+    except Untrusted as problem:
+        console.findings(problem.findings, to_error=True)
+        console.complain(problem.summary)
+        return console.finish(VIOLATIONS if options.action == "verify" else REFUSED)
     except Problem as problem:
         console.complain(str(problem))
         return console.finish(problem.exit_code)
@@ -171,7 +177,7 @@ def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
     try:
         _, made = _report(sessions, options)
         sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
-    except (psycopg.Error, KeyboardInterrupt) as error:
+    except (psycopg.Error, KeyboardInterrupt, Untrusted) as error:
         text = " ".join(str(error).split()) or "interrupted"
         console.complain(f"migrated and committed, but the checks could not be run: {text}. What to do: --verify.")
         return VIOLATIONS

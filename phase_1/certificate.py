@@ -15,11 +15,11 @@ from typing import Any, Dict, Iterable, List, NoReturn, Set, Tuple
 
 import psycopg
 
+from phase_1.findings import ERROR, WARNING, Finding
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.inventory import TABLES
 from phase_1.options import Options
 from phase_1.problems import Refused, UsageProblem
-from phase_1.verify import ERROR, WARNING, Finding
 
 ROOT = Path(__file__).resolve().parent.parent
 

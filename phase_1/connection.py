@@ -27,6 +27,8 @@ _HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/.*)?")
 # came with, and what it is set to. Of another search_path anybody who may create in it could have operators.
 _SETTINGS: Tuple[Tuple[int, str, str], ...] = (
     (12, "search_path", "''"),
+    # Where a policy would hide rows, or run its functions, the statement fails instead.
+    (12, "row_security", "off"),
     (12, "quote_all_identifiers", "off"),
     (12, "standard_conforming_strings", "on"),
     (12, "datestyle", "'ISO'"),

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from phase_1.apply import Watch
 from phase_1.connection import hidden
+from phase_1.findings import ERROR, NOTICE, WARNING, Finding
 from phase_1.found import Found
 from phase_1.plan import SECONDS_THAT_HURT, Loss, Plan, Step
 from phase_1.problems import NoTerminal
-from phase_1.verify import ERROR, NOTICE, WARNING, Finding, Measured, Report
+from phase_1.verify import Measured, Report
 
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTICE: "dim"}
 

@@ -25,10 +25,8 @@ from phase_1.inventory import (
 )
 from phase_1.options import Options
 from phase_1.problems import Refused
-from phase_1.scripts import Value, identifier, literal
-
-#: A column of an empty list of rows.
-TEXT, TEXTS = "NULL::text", "ARRAY[]::text[]"
+from phase_1.scripts import SCHEMA, TEXT, TEXTS, Value, array, fill, identifier, literal, read, rows, text
+from phase_1.trust import OWNER_OF_USERS, require_names, require_tables
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
 BATCH = 10_000
@@ -146,6 +144,12 @@ class Found:
         takes_null = table.client_id_nullable or f"require_client_id({table.name})" in self.standing
         return self.deletes_organizations and self.keeps_client_id(table) and takes_null
 
+    def changes_rows(self, table: FoundTable) -> bool:
+        """Whether the run updates rows of the table: it fills a client_id that was there, or empties it again."""
+        if self.options.action != "rollback":
+            return table.client_id_nullable
+        return self.empties_client_id(table) or f"fill_client_id({table.name})" in self.standing
+
     def table(self, name: str) -> Optional[FoundTable]:
         """The table of that name, if it is there and not left out."""
         return next((table for table in self.tables if table.name == name), None)
@@ -200,6 +204,7 @@ class Found:
             if self.drops_organizations
             else f"client_id = {literal(self.default_organization)}",
             "referred_to": " OR ".join(self._referring()) or None,
+            "owner_of_users": OWNER_OF_USERS,
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
@@ -241,6 +246,7 @@ class Found:
                 [(text(i.name), text(i.table), *self._shape(i)) for i in self.indexes], TEXT, TEXT, TEXTS, TEXTS
             ),
             "functions_wanted": rows([(text(name), text(arguments)) for name, arguments in FUNCTIONS], TEXT, TEXT),
+            "function_sources": rows([(literal(name), literal(_source(name))) for name, _ in FUNCTIONS], TEXT, TEXT),
             "standing": array(sorted(self.standing)),
             "half_done": array(self.half_done),
             "grantees": array(list(self.options.grantees)),
@@ -409,9 +415,7 @@ class Found:
             "table with client_id": table.client_id,
             "batch of a table with client_id": table.client_id,
             "table with NULL in client_id": table.client_id_nullable,
-            "table that is filled or emptied": table.client_id_nullable
-            if self.options.action != "rollback"
-            else self.empties_client_id(table) or f"fill_client_id({table.name})" in self.standing,
+            "table that is filled or emptied": self.changes_rows(table),
             "table whose client_id was required": self.deletes_organizations
             and self.keeps_client_id(table)
             and not self.empties_client_id(table),
@@ -452,22 +456,11 @@ def _short(name: str) -> str:
     return f"{name.encode()[:54].decode(errors='ignore')}_{crc32(name.encode()):08x}"
 
 
-def text(value: Optional[str]) -> str:
-    """A text in a list of rows."""
-    return TEXT if value is None else literal(value)
-
-
-def array(values: Sequence[str]) -> str:
-    """An array of texts."""
-    return f"ARRAY[{', '.join(map(literal, values))}]::pg_catalog.text[]"
-
-
-def rows(given: Sequence[Tuple[str, ...]], *nothing: str) -> str:
-    """A list of rows, for FROM; ``nothing`` are the columns of one that is empty."""
-    if given:
-        made = (f"({', '.join(row)})" for row in given)
-        return f"(VALUES {', '.join(made)})"
-    return f"(SELECT {', '.join(nothing)} WHERE FALSE)"
+def _source(function: str) -> str:
+    """The body of a function as the migration creates it, for no table."""
+    [section] = [section for section in read(SCHEMA) if section.name == f"create_{function}"]
+    creation = fill(section.statements[0], {"table_names": array(()), "children": array(())}, section.name) or ""
+    return creation.split("$function$")[1]
 
 
 def _literals(index: Index) -> List[str]:
@@ -493,8 +486,10 @@ def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> Non
 def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started.
 
-    What was not asked for now, and was when the database was migrated, is taken from the log.
+    What was not asked for now, and was when the database was migrated, is taken from the log. Raises Untrusted where
+    objects of others are in the way, before anything of them is read.
     """
+    require_names(connection)
     _require_readable(connection)
     logged = journal.read(connection)
     standing = logged.standing
@@ -542,7 +537,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
     )
     api_roles = tuple(role for role in API_ROLES if role in roles)
-    return Found(
+    found = Found(
         options=options,
         version=connection.info.server_version,
         database=value(connection, "SELECT current_database()"),
@@ -585,6 +580,16 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         log=options.purge_log and journal.is_readable(connection),
         remembered=tuple(_remembered(given, options, tables)) if standing else (),
     )
+    require_tables(connection, list(_at_stake(found)))
+    return found
+
+
+def _at_stake(found: Found) -> Iterator[Tuple[str, str, bool, bool]]:
+    """The tables that are read or written, with their partitions; no check updates a row."""
+    for table in found.checked:
+        updated = found.options.action not in ("verify", "status") and found.changes_rows(table)
+        for name in (table.name, *(part.name for part in table.partitions)):
+            yield name, table.name, False, updated
 
 
 def _remember(
@@ -721,7 +726,8 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
     ends = [
         literal(end)
         for (end,) in connection.execute(
-            f"SELECT {key}::text FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS number"
+            # Not ::text: of a type of the application that may be a cast of somebody's own.
+            f"SELECT pg_catalog.format('%s', {key}) FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS number"
             f" FROM {table.qualified} WHERE {condition}) AS numbered"
             f" WHERE number % {BATCH} = 0 ORDER BY number"
         )

@@ -335,11 +335,13 @@ class _Assembly:
         return Transaction((*begin, *statements, Statement("COMMIT;")), tuple(steps), logged)
 
     def guard(self, steps: Iterable[Step]) -> List[Statement]:
-        """What fails where these steps would lose something that nobody was asked about."""
+        """What fails where these steps would run code of others, or lose something that nobody was asked about."""
+        steps = list(steps)
+        made = [each for name in _written(steps) for each in self.part("nothing_foreign_fires", table=name)]
         losses = [loss for step in steps for loss in _losses(self._found, step)]
-        if not losses or self._found.options.force:
-            return []
-        return self.part("keep_to_the_default_organization", lost=" UNION ALL ".join(losses))
+        if losses and not self._found.options.force:
+            made += self.part("keep_to_the_default_organization", lost=" UNION ALL ".join(losses))
+        return made
 
     def mend(self, step: Step) -> Optional[Mend]:
         if step.section.name != "create_index":
@@ -441,6 +443,13 @@ class Loss(NamedTuple):
     table: str
     rows: int
     others: bool
+
+
+def _written(steps: Sequence[Step]) -> List[str]:
+    """The tables whose rows these steps write, each once, but for those that they create themselves."""
+    created = {step.section.name for step in steps}
+    written = (str(step.values.get(name, name)) for step in steps for name in step.section.names("writes"))
+    return [name for name in dict.fromkeys(written) if f"create_{name}" not in created]
 
 
 def _losses(found: Found, step: Step) -> Iterator[str]:

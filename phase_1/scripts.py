@@ -40,6 +40,10 @@ _RESERVED = frozenset(
 )
 
 
+#: A column of an empty list of rows.
+TEXT, TEXTS = "NULL::text", "ARRAY[]::text[]"
+
+
 class ScriptError(Exception):
     """A file in ``sql/`` cannot be read as what it should be."""
 
@@ -81,6 +85,24 @@ def literal(value: str) -> str:
     """A text as an SQL literal, whatever ``standard_conforming_strings`` is: the dry run's script sets none."""
     quoted = "'" + value.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+def text(value: Optional[str]) -> str:
+    """A text in a list of rows."""
+    return TEXT if value is None else literal(value)
+
+
+def array(values: Sequence[str]) -> str:
+    """An array of texts."""
+    return f"ARRAY[{', '.join(map(literal, values))}]::pg_catalog.text[]"
+
+
+def rows(given: Sequence[Tuple[str, ...]], *nothing: str) -> str:
+    """A list of rows, for FROM; ``nothing`` are the columns of one that is empty."""
+    if given:
+        made = (f"({', '.join(row)})" for row in given)
+        return f"(VALUES {', '.join(made)})"
+    return f"(SELECT {', '.join(nothing)} WHERE FALSE)"
 
 
 def fill(text: str, values: Values, where: str) -> Optional[str]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass, field
-from operator import itemgetter
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import psycopg
 from psycopg import errors
 
 from phase_1.connection import Session, value
+from phase_1.findings import ERROR, NOTICE, Finding, ask_all
 from phase_1.found import Found
-from phase_1.inventory import TIME
-from phase_1.scripts import Section, Value, read
-
-ERROR, WARNING, NOTICE = "error", "warning", "notice"
+from phase_1.inventory import TABLES, TIME
+from phase_1.scripts import SCHEMA, Section, Value, literal, read
 
 #: What keeps a check from being run: it is then a finding, and not passed. A column that is not there or
 #: of another type is what another check is about.
@@ -33,30 +32,9 @@ _POOLER_ROUNDS, _POOLER_SECONDS = 3, 0.02
 #: What keeps the planner from an index that could serve, where the role or the database has turned it off.
 _INDEX_SCANS = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 
-#: What says whether the function is there, whose it is and what it may do, and how it calls the function; or that it
-#: could not be run itself.
-_FUNCTION_CHECKS = ("new_objects_are_there", "functions_are_hardened")
-_FUNCTION = (
-    "public.validate_client_data_integrity()",
-    "public.validate_client_data_integrity",
-    *(f"check {name}" for name in _FUNCTION_CHECKS),
-)
+_FUNCTION = "public.validate_client_data_integrity()"
 
 _CHECKS = ("phase_1_preflight.sql", "phase_1_verify.sql")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A violation: the check that found it, how bad it is, the object, what is wrong, and what to do."""
-
-    check: str
-    level: str
-    object: str
-    problem: str
-    action: str
-
-    def __str__(self) -> str:
-        return f"{self.object}: {self.problem}. What to do: {self.action}"
 
 
 @dataclass(frozen=True)
@@ -139,29 +117,15 @@ def ask(connection: psycopg.Connection[Any], found: Found, stage: str, only: Opt
     try:
         # A savepoint: where one of them cannot be run, each is run for itself.
         with connection.transaction():
-            return _ask_all(connection, asked)
+            return ask_all(connection, asked)
     except _CANNOT_BE_RUN:
         return [finding for section, query in asked for finding in _ask_one(connection, section, query)]
-
-
-def _ask_all(connection: psycopg.Connection[Any], asked: Sequence[Tuple[Section, str]]) -> List[Finding]:
-    """Every check in one statement: on a server far away each statement more is a wait."""
-    statement = " UNION ALL ".join(
-        f"SELECT {number}, object::text, problem::text, action::text"
-        f" FROM (\n{query}\n) AS violation (object, problem, action)"
-        for number, (_, query) in enumerate(asked)
-    )
-    found = connection.execute(statement).fetchall() if asked else []
-    return [
-        Finding(asked[number][0].name, asked[number][0].header("level"), *texts)
-        for number, *texts in sorted(found, key=itemgetter(0))
-    ]
 
 
 def _ask_one(connection: psycopg.Connection[Any], section: Section, query: str) -> Iterator[Finding]:
     try:
         with connection.transaction():
-            yield from _ask_all(connection, [(section, query)])
+            yield from ask_all(connection, [(section, query)])
     except _CANNOT_BE_RUN as error:
         yield Finding(
             section.name,
@@ -172,8 +136,19 @@ def _ask_one(connection: psycopg.Connection[Any], section: Section, query: str) 
         )
 
 
-def _integrity(connection: psycopg.Connection[Any]) -> Dict[str, Any]:
-    result: Dict[str, Any] = value(connection, "SELECT public.validate_client_data_integrity()")
+def _integrity(connection: psycopg.Connection[Any], found: Found) -> Dict[str, Any]:
+    """What the integrity function says, without calling it.
+
+    It may have been replaced, and whoever owns it would have the rights of whoever verifies. What it was made from is
+    run instead.
+    """
+    [section] = [section for section in read(SCHEMA) if section.name == "create_validate_client_data_integrity"]
+    _, body, _ = section.render(found.values())[0].split("$function$")
+    # A DO block returns nothing: what it has to say is left in a setting of the transaction.
+    keeping = r"PERFORM pg_catalog.set_config('phase_1.integrity', (\1)::pg_catalog.text, TRUE);\n\2"
+    block = re.sub(r"RETURN (.*);\n(END;\n)$", keeping, body, flags=re.DOTALL)
+    connection.execute(f"DO $function${block}$function$".encode())
+    result: Dict[str, Any] = value(connection, "SELECT pg_catalog.current_setting('phase_1.integrity')::jsonb")
     return result
 
 
@@ -197,10 +172,13 @@ def _disagreements(result: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _unseen(found: Found, result: Mapping[str, Any]) -> Iterator[Finding]:
-    """The tables with a client that the function, made before they had one, does not look at."""
+def _unseen(connection: psycopg.Connection[Any], found: Found) -> Iterator[Finding]:
+    """The tables with a client that the function does not look at, and those that it looks at and that are gone."""
+    source = value(connection, "SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = to_regprocedure(%s)", [_FUNCTION])
+    if source is None:
+        return
     for table in found.checked:
-        if table.client_id and table.name not in result.get("tables", {}):
+        if table.client_id and literal(table.name) not in source:
             yield Finding(
                 "validate_client_data_integrity",
                 ERROR,
@@ -208,30 +186,40 @@ def _unseen(found: Found, result: Mapping[str, Any]) -> Iterator[Finding]:
                 "is not looked at by validate_client_data_integrity(), which was made before the table had a client",
                 "run the migration again: it makes the function anew",
             )
+    there = {table.name for table in found.checked}
+    for name in (table.name for table in TABLES if table.name not in there and literal(table.name) in source):
+        yield Finding(
+            "validate_client_data_integrity",
+            ERROR,
+            f"public.{name}",
+            "is not there any more, and validate_client_data_integrity() fails where it looks at it",
+            "give the table its name back; or drop the function and run the migration again, which makes it anew: "
+            f"DROP FUNCTION {_FUNCTION}",
+        )
 
 
 def report(connection: psycopg.Connection[Any], found: Found) -> Report:
     """Every check after a migration, in a transaction that ``begin_reading`` started."""
     findings = ask(connection, found, "verify")
     result: Optional[Dict[str, Any]] = None
-    # One that anybody may have made would do what it likes with the rights of who verifies.
-    if not any(finding.check in _FUNCTION_CHECKS and finding.object in _FUNCTION for finding in findings):
+    broken = {finding.check for finding in findings if finding.level == ERROR}
+    # Without the tables there is nothing to ask.
+    if "new_objects_are_there" not in broken:
         try:
             with connection.transaction():
-                result = _integrity(connection)
-            findings += [*_disagreements(result), *_unseen(found, result)]
+                result = _integrity(connection, found)
+            findings += [*_disagreements(result), *_unseen(connection, found)]
         except psycopg.Error as error:
             findings.append(
                 Finding(
                     "validate_client_data_integrity",
                     ERROR,
-                    "public.validate_client_data_integrity()",
-                    f"could not be run: {error.diag.message_primary}",
+                    "rows of the tenant tables",
+                    f"could not be checked: {error.diag.message_primary}",
                     "run it as the owner of the tables",
                 )
             )
     measured: List[Measured] = []
-    broken = {finding.check for finding in findings if finding.level == ERROR}
     # Without the columns the queries have nothing to run on.
     if not broken & {"client_id_is_required_and_has_its_default", "new_objects_are_there"}:
         measured = list(baseline(connection, found))

@@ -6,6 +6,7 @@
 --   lock   the strongest lock it takes and on what; a table's partitions belong to it
 --   for    how long that lock is held by the step itself; the transactional mode keeps it until COMMIT
 --   each   what it is run for: the run, a transaction, the database, a table, an index …
+--   writes the table that was there before whose rows it writes, and whose triggers it therefore fires
 --   needs  the step without which `done` cannot be asked
 --   done   the query that says whether the step is done
 -- :"name" is an identifier, :'name' a literal, :name SQL text; phase_1/found.py fills them in. A statement
@@ -63,6 +64,36 @@ SELECT pg_catalog.pg_advisory_xact_lock(:advisory_lock);
 -- for: until COMMIT
 -- each: run
 LOCK TABLE :tables IN ACCESS EXCLUSIVE MODE;
+
+-- name: nothing_foreign_fires
+-- does: Fails where writing to the table would run a trigger of somebody else's with the rights of this run. Whoever
+--       was granted TRIGGER may have created one since the table was looked at; none can be created from here on.
+-- lock: ROW EXCLUSIVE on the table
+-- for: until COMMIT
+-- each: transaction
+LOCK TABLE public.:"table" IN ROW EXCLUSIVE MODE;
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_trigger AS t
+        JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid
+        LEFT JOIN pg_catalog.pg_proc AS p
+            ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.refobjid
+        LEFT JOIN pg_catalog.pg_operator AS o
+            ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
+        LEFT JOIN pg_catalog.pg_type AS y
+            ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.refobjid
+        WHERE t.tgrelid = pg_catalog.to_regclass('public.' || pg_catalog.quote_ident(:'table'))
+            AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            AND (NOT pg_catalog.pg_has_role(coalesce(p.proowner, o.oprowner), session_user, 'MEMBER')
+                OR NOT pg_catalog.pg_has_role(y.typowner, :owner_of_users, 'MEMBER'))
+    ) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'a trigger of another role has come to a table that the run writes to',
+            HINT = 'the next run names it before it begins';
+    END IF;
+END
+$$;
 
 -- name: create_migration_log
 -- does: Creates the table that says what Phase 1 did. It has a transaction of its own: what failed, and
@@ -122,6 +153,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.organizations TO :service_r
 -- lock: ROW EXCLUSIVE on organizations
 -- for: milliseconds
 -- each: database
+-- writes: organizations
 -- needs: create_organizations
 -- done: SELECT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')
 INSERT INTO public.organizations (id, name, slug)
@@ -161,6 +193,7 @@ ALTER TABLE public.:"table"
 -- lock: ROW EXCLUSIVE on the table
 -- for: one batch
 -- each: batch of a table with client_id
+-- writes: table
 -- done: SELECT attnotnull FROM pg_catalog.pg_attribute
 --       WHERE attrelid = to_regclass('public.' || quote_ident(:'table')) AND attname = 'client_id'
 UPDATE public.:"table"

@@ -808,6 +808,21 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname <> 'information_s
 WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search_path=%')
 GROUP BY p.oid;
 
+-- name: event_triggers_are_trusted
+-- level: error
+-- stage: preflight, rollback
+SELECT
+    'event trigger ' || e.evtname AS object,
+    format('runs %s, which belongs to %I, at every step: with the rights of %I, which that role does not have',
+        e.evtfoid::regprocedure, pg_get_userbyid(p.proowner), session_user) AS problem,
+    CASE WHEN p.proowner = :owner_of_users THEN format('connect as %I', pg_get_userbyid(p.proowner))
+        ELSE format('see what it does; as a superuser: ALTER EVENT TRIGGER %I DISABLE, or ALTER FUNCTION %s OWNER TO %I',
+            e.evtname, e.evtfoid::regprocedure, pg_get_userbyid(:owner_of_users)) END AS action
+FROM pg_event_trigger AS e
+JOIN pg_proc AS p ON p.oid = e.evtfoid
+WHERE e.evtenabled <> 'D' AND e.evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite')
+    AND NOT pg_has_role(p.proowner, session_user, 'MEMBER');
+
 -- name: filled_rows_can_be_told
 -- level: warning
 -- stage: preflight

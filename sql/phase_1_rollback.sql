@@ -163,6 +163,7 @@ ALTER TABLE public.:"table"
 -- lock: ROW EXCLUSIVE on the table
 -- for: one batch
 -- each: batch of a table with client_id
+-- writes: table
 -- undoes: fill_client_id
 -- loses: SELECT client_id FROM public.:"table" WHERE :belongs_to_deleted
 -- done: the log
@@ -191,6 +192,7 @@ ALTER TABLE public.:"table"
 -- lock: ROW EXCLUSIVE on organizations
 -- for: milliseconds
 -- each: database
+-- writes: organizations
 -- undoes: create_default_organization
 -- needs: create_organizations
 -- done: SELECT NOT EXISTS (SELECT FROM public.organizations WHERE id = :'default_organization')

@@ -259,14 +259,13 @@ WHERE c.contype = 'f'
 -- stage: verify
 SELECT
     'public.' || wanted.name AS object,
-    CASE WHEN NOT maker.has_their_rights
-            THEN format('belongs to %I, who has not the rights of the owner of public.users',
-                pg_get_userbyid(p.proowner))
-        WHEN p.provolatile <> 's' THEN 'is not STABLE'
+    CASE WHEN p.provolatile <> 's' THEN 'is not STABLE'
         WHEN p.prosecdef IS DISTINCT FROM wanted.definer
             THEN CASE WHEN p.prosecdef THEN 'is SECURITY DEFINER' ELSE 'is SECURITY INVOKER' END
         WHEN p.prorettype <> wanted.returns THEN 'returns ' || p.prorettype::regtype::text
-        ELSE 'does not fix ' || array_to_string(wanted.settings, ', ') END AS problem,
+        WHEN NOT coalesce(p.proconfig, '{}') @> wanted.settings
+            THEN 'does not fix ' || array_to_string(wanted.settings, ', ')
+        ELSE 'is not what the migration creates: its body, its language or STRICT differs' END AS problem,
     format('drop it and run the migration again: DROP FUNCTION %s', p.oid::regprocedure) AS action
 FROM (
     VALUES
@@ -275,13 +274,13 @@ FROM (
     ('validate_client_data_integrity', '', FALSE, 'jsonb'::regtype, ARRAY['search_path=""', 'row_security=off'])
 ) AS wanted (name, arguments, definer, returns, settings)
 JOIN pg_proc AS p ON p.oid = to_regprocedure(format('public.%I(%s)', wanted.name, wanted.arguments))
+JOIN :function_sources AS made (name, source) ON made.name = wanted.name
 CROSS JOIN LATERAL (
-    -- whoever may do as the owner of the tables does, a superuser too, could do as much without the function
-    SELECT coalesce((
-        SELECT pg_has_role(p.proowner, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass('public.users')
-    ), FALSE)
-) AS maker (has_their_rights)
-WHERE NOT maker.has_their_rights OR p.provolatile <> 's' OR p.prosecdef <> wanted.definer
+    SELECT p.proisstrict OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
+        -- which tables there are, another check asks
+        OR made.source <> regexp_replace(p.prosrc, 'ARRAY\[[^]]*\]::pg_catalog\.text\[\]', 'ARRAY[]::pg_catalog.text[]', 'g')
+) AS its (is_another)
+WHERE its.is_another OR p.provolatile <> 's' OR p.prosecdef <> wanted.definer
     OR p.prorettype <> wanted.returns
     OR NOT coalesce(p.proconfig, '{}') @> wanted.settings;
 
@@ -334,16 +333,12 @@ SELECT
     'public.migration_log' AS object,
     format('%s may write to it, and with that says what a rollback undoes: by a grant, or by a trigger of its own',
         CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(writer.oid) END) AS problem,
-    CASE WHEN writer.oid = log.relowner
-        THEN format('ALTER TABLE public.migration_log OWNER TO %I', pg_get_userbyid(users.relowner))
-        ELSE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON public.migration_log FROM %s',
-            CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(writer.oid)) END) END AS action
+    format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON public.migration_log FROM %s',
+        CASE WHEN writer.oid = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(writer.oid)) END) AS action
 FROM pg_class AS log
 JOIN pg_class AS users ON users.oid = to_regclass('public.users')
 CROSS JOIN LATERAL (
-    SELECT log.relowner
-    UNION
-    SELECT acl.grantee
+    SELECT DISTINCT acl.grantee
     FROM (
         SELECT log.relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = log.oid
     ) AS granted, aclexplode(granted.acl) AS acl

@@ -76,6 +76,8 @@ CLAIMS: tuple[Claim, ...] = (
         preflight_refuses="What would fail or lose something is refused before anything is touched, with what to do.",
         preflight_warns="What may hurt is named in a warning, and nothing that does not.",
         no_superuser_needed="The owner of the tables can run it; no superuser is needed.",
+        nothing_foreign_runs="Nothing that belongs to other roles runs with the rights of whoever migrates, checks or "
+        "rolls back.",
     ),
     *_claims(
         "4",

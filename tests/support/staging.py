@@ -15,6 +15,7 @@ import pytest
 from psycopg import conninfo
 
 from phase_1.connection import close, connect, describe, redact, where
+from phase_1.findings import ERROR, Finding
 from phase_1.fingerprint import Fingerprint, fingerprint
 from phase_1.found import begin_reading, inspect
 from phase_1.inventory import FUNCTIONS, NEW_TABLES, TABLES
@@ -22,7 +23,7 @@ from phase_1.options import Options, parse
 from phase_1.plan import quoted
 from phase_1.problems import ConnectionProblem, Problem, UsageProblem
 from phase_1.scripts import identifier
-from phase_1.verify import ERROR, Finding, ask
+from phase_1.verify import ask
 
 NOT_MIGRATED, MIGRATED = "not migrated", "migrated"
 

@@ -11,11 +11,12 @@ from migrate import _look as look
 from phase_1 import apply
 from phase_1.apply import Sessions, Watch
 from phase_1.console import Console, size
+from phase_1.findings import ERROR, NOTICE, WARNING, Finding
 from phase_1.inventory import TABLES
 from phase_1.options import parse
 from phase_1.plan import Step
 from phase_1.scripts import Section
-from phase_1.verify import ERROR, NOTICE, WARNING, Finding, Report
+from phase_1.verify import Report
 from tests.plugins.database import OWNER, Database, Templates
 from tests.support.runner import run
 

@@ -1,0 +1,319 @@
+"""Nobody else's objects run with our rights: what other roles plant is refused, or never run.
+
+What is planted raises an error in a session of the runner (``tests/support/attacks.py``), so that none of it can run
+unseen. Each attack is tried as the owner of the tables and as a superuser, with every command.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from phase_1.problems import DONE, REFUSED, STOPPED, VIOLATIONS
+from tests.plugins.database import OWNER, Database, Templates
+from tests.plugins.server import Server, version_matches
+from tests.support.attacks import ATTACKS, FUNCTIONS, RAN, Attack
+from tests.support.proxy import Proxy, Statement
+from tests.support.runner import Run, run
+from tests.support.watchdog import REPOSITORY
+
+pytestmark = pytest.mark.claim("nothing-foreign-runs")
+
+#: What else a helper has made that the application uses.
+_OF_THE_HELPER = (
+    """
+CREATE DOMAIN public.helpers_word AS text;
+CREATE TYPE public.helpers_mood AS ENUM ('good', 'bad');
+CREATE FUNCTION public.planted_mood(public.helpers_mood) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''good''';
+CREATE FUNCTION public.planted_same(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT public.planted(1)';
+CREATE OPERATOR public.### (LEFTARG = text, RIGHTARG = text, FUNCTION = public.planted_same);
+CREATE COLLATION public.helpers_order FROM "C";
+CREATE TABLE public.of_the_helper (id uuid);
+CREATE FUNCTION public.planted_event() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN
+    IF current_setting('application_name') = 'phase_1' THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZZ999', MESSAGE = '"""
+    + RAN
+    + """'; END IF; END$$;
+"""
+)
+
+
+#: The first attack of each kind: every command is tried on these, the ones that differ on the others.
+FIRST = [each for number, each in enumerate(ATTACKS) if each.kind not in {other.kind for other in ATTACKS[:number]}]
+
+#: What runs where rows of the application are written or something is created, and so at no other command.
+ONLY_WRITING = ("event triggers", "triggers of filled rows")
+
+
+@contextmanager
+def attacked(templates: Templates, server: Server, kind: str, attack: Attack) -> Iterator[Database]:
+    """A database in which an attacker has planted something; the role goes with it."""
+    database = templates.clone(kind)
+    role = "anon" if attack.who == "anon" else f"phase1_{attack.who}_{secrets.token_hex(3)}"
+    if attack.who != "anon":
+        database.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    try:
+        database.execute(f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+        if attack.who == "member":
+            database.execute(f"GRANT {role} TO {OWNER}")
+        with database.connect() as session:
+            session.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+            [(superuser, bypasses)] = session.execute(
+                "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            )
+            assert not superuser, "the attacker is nobody in particular"
+            assert not bypasses, "the attacker is nobody in particular"
+            session.execute(FUNCTIONS.encode())
+            if attack.who == "helper":
+                session.execute(_OF_THE_HELPER.encode())
+        database.execute(attack.prepared.replace("{role}", role).replace("{database}", database.name))
+        with database.connect() as session:
+            session.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+            session.execute(attack.planted.encode())
+        yield database
+    finally:
+        database.drop()
+        if attack.who != "anon":
+            with server.connect(server.database) as superuser:
+                superuser.execute(f"DROP ROLE {role}".encode())
+
+
+def tries(*attacks: Attack) -> list[object]:
+    """Each attack as the owner and as a superuser, as a parameter with a telling id."""
+    marks = {each: [pytest.mark.pg(each.pg)] if each.pg else [] for each in attacks}
+    return [
+        pytest.param(each, user, id=f"{each.id}-{'superuser' if user is None else 'owner'}", marks=marks[each])
+        for each in attacks
+        for user in (OWNER, None)
+    ]
+
+
+def names_it(ended: Run, attack: Attack, status: int) -> bool:
+    """Whether the run has stopped at it, with the check that is to see it, and nothing of it has run."""
+    assert RAN not in ended.out + ended.err
+    assert ended.status == status, ended.out + ended.err
+    found = ended.of(str(attack.refused_by))
+    assert found, [each["check"] for each in ended.findings]
+    assert all(each["level"] == "error" and each["action"] for each in found)
+    return True
+
+
+def state(database: Database) -> list[tuple[object, ...]]:
+    """Every object of schema public, and the columns of the tables."""
+    return database.query(
+        "SELECT c.oid, c.relname::text, c.relkind::text, c.relnatts, c.xmin::text, c.relfilenode FROM pg_class AS c"
+        " WHERE c.relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT oid, proname::text, 'function', 0, xmin::text, 0 FROM pg_proc"
+        " WHERE pronamespace = 'public'::regnamespace ORDER BY 1"
+    )
+
+
+@pytest.mark.parametrize(("attack", "user"), tries(*(each for each in ATTACKS if each.refused_by)))
+def test_attack_is_refused_before_the_migration(
+    attack: Attack, user: str | None, templates: Templates, server: Server
+) -> None:
+    """Whatever command is run on a database that others have prepared, it names what is planted and runs none of it.
+
+    A role that may only create in schema public would else have the rights of the owner, or of a superuser.
+    """
+    commands = [["--dry-run"], ["--force"], *([["--force", "--online"], ["--status"]] if attack in FIRST else [])]
+    with attacked(templates, server, "founding-tiny", attack) as database:
+        dsn = ("--dsn", database.dsn(user), "--json")
+        before = state(database)
+        for command in commands:
+            if command != ["--status"] or attack.surface not in ONLY_WRITING:
+                assert names_it(run(*dsn, *command), attack, REFUSED)
+        ended = run(*dsn, "--verify")
+        if attack.surface in ONLY_WRITING:
+            assert RAN not in ended.out + ended.err
+        else:
+            assert names_it(ended, attack, VIOLATIONS)
+        assert state(database) == before
+
+
+@pytest.mark.parametrize(("attack", "user"), tries(*(each for each in ATTACKS if each.refused_by and each.after)))
+def test_attack_is_refused_after_the_migration(
+    attack: Attack, user: str | None, templates: Templates, server: Server
+) -> None:
+    """What is planted between the migration and a check or the rollback is named there, and not run.
+
+    The rollback is the moment of least attention: it is run at night, in a hurry.
+    """
+    with attacked(templates, server, "founding-tiny-migrated", attack) as database:
+        dsn = ("--dsn", database.dsn(user), "--json")
+        before = state(database)
+        assert names_it(run(*dsn, "--verify"), attack, VIOLATIONS)
+        assert names_it(run(*dsn, "--rollback", "--force"), attack, REFUSED)
+        if attack in FIRST:
+            assert names_it(run(*dsn, "--rollback", "--dry-run"), attack, REFUSED)
+            assert names_it(run(*dsn, "--rollback", "--force", "--online"), attack, REFUSED)
+            assert names_it(run(*dsn, "--force"), attack, REFUSED)
+        assert state(database) == before
+
+
+@pytest.mark.parametrize(("attack", "user"), tries(*(each for each in ATTACKS if not each.refused_by)))
+def test_harmless_object_is_let_be_and_not_run(
+    attack: Attack, user: str | None, templates: Templates, server: Server
+) -> None:
+    """What cannot run with our rights stops nobody: the migration, the checks and the rollback go through without it.
+
+    A refusal without need is one more reason to switch the check off.
+    """
+    with attacked(templates, server, "founding-tiny", attack) as database:
+        dsn = ("--dsn", database.dsn(user), "--json")
+        online = ["--online"] if user else []
+        for command in (["--dry-run"], ["--force", *online], ["--verify"], ["--rollback", "--force", *online]):
+            ended = run(*dsn, *command)
+            assert RAN not in ended.out + ended.err
+            assert ended.status == DONE, ended.out + ended.err
+
+
+def test_table_of_attacks_is_the_one_in_the_docs() -> None:
+    """Each line of docs/whose-objects.md names its attacks, and each attack is in a line.
+
+    A surface that is written down and not tried, or tried and not written down, is one that nobody looks at.
+    """
+    page = (REPOSITORY / "docs" / "whose-objects.md").read_text(encoding="utf-8")
+    tried = re.findall(r"`([a-z][a-zA-Z0-9_'-]*)`", "".join(re.findall(r"^\|.*\|([^|]*)\|$", page, re.MULTILINE)))
+    others = [each for each in tried if each.startswith("test_")]
+    assert sorted(set(tried) - set(others)) == sorted(each.id for each in ATTACKS)
+    assert [each for each in others if f"def {each}(" not in Path(__file__).read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("user", [OWNER, None], ids=["owner", "superuser"])
+def test_trigger_that_comes_between_two_steps_does_not_fire(
+    templates: Templates, server: Server, user: str | None
+) -> None:
+    """A trigger that is created after preflight, on rows that are to be filled, stops the run before it fires.
+
+    Online there are minutes between the two, and on hosted databases the web API's roles are granted TRIGGER.
+    """
+    [attack] = [each for each in ATTACKS if each.name == "a trigger of uploads by who was granted TRIGGER"]
+    late = Attack(attack.name, attack.surface, attack.who, "SELECT 1", None, prepared=attack.prepared)
+    with attacked(templates, server, "founding-tiny", late) as database, Proxy(server) as proxy:
+        [(role,)] = database.query("SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'phase1_member_%'")
+        planted: list[Statement] = []
+
+        def plant(statement: Statement) -> None:
+            if statement.sql.startswith("ALTER TABLE public.uploads") and not planted:
+                planted.append(statement)
+
+        def between(statement: Statement) -> None:
+            if statement.sql == "COMMIT;" and planted and len(planted) == 1:
+                planted.append(statement)
+                with database.connect() as session:
+                    session.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+                    session.execute(attack.planted.encode())
+
+        proxy.before(plant)
+        proxy.after(between)
+        ended = run("--dsn", proxy.dsn(database.name, user), "--json", "--force", "--online")
+        proxy.before(None)
+        proxy.after(None)
+        assert len(planted) == 2, "nothing was planted"
+        assert RAN not in ended.out + ended.err
+        assert (ended.status, "42501" in ended.json["error"]) == (STOPPED, True), ended.out
+        assert database.query("SELECT count(*) FROM public.uploads WHERE client_id IS NOT NULL") == [(0,)]
+        # The next run names it, and so does a rollback, which would have rows to empty.
+        assert names_it(run("--dsn", database.dsn(user), "--json", "--force", "--online"), attack, REFUSED)
+
+
+@pytest.mark.parametrize("user", [OWNER, None], ids=["owner", "superuser"])
+@pytest.mark.parametrize(
+    "name", ["user_organizations is a view", "a function for texts", "user_organizations is a table of somebody"]
+)
+def test_name_that_is_taken_between_two_steps_is_not_used(
+    name: str, templates: Templates, server: Server, user: str | None
+) -> None:
+    """A name of ours that somebody takes while the online mode is at work is not adopted; the next run names it.
+
+    The first step tells everybody who looks which names will come.
+    """
+    [attack] = [each for each in ATTACKS if each.name == name]
+    late = Attack(attack.name, attack.surface, attack.who, "SELECT 1", None)
+    with attacked(templates, server, "founding-tiny", late) as database, Proxy(server) as proxy:
+        [(role,)] = database.query("SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'phase1_loner_%'")
+        commits: list[Statement] = []
+
+        def between(statement: Statement) -> None:
+            if statement.sql == "COMMIT;":
+                commits.append(statement)
+                if len(commits) == 3:
+                    with database.connect() as session:
+                        session.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+                        session.execute(attack.planted.encode())
+
+        proxy.after(between)
+        ended = run("--dsn", proxy.dsn(database.name, user), "--json", "--force", "--online")
+        proxy.after(None)
+        assert len(commits) >= 3, "nothing was planted"
+        assert RAN not in ended.out + ended.err
+        # Its own function is created beside the overload, and the checks at the end name that.
+        assert ended.status == (VIOLATIONS if "function" in name else STOPPED), ended.out
+        assert names_it(run("--dsn", database.dsn(user), "--json", "--force", "--online"), attack, REFUSED)
+
+
+def test_function_of_the_owner_does_not_run_with_the_rights_of_a_superuser(
+    templates: Templates, server: Server
+) -> None:
+    """A superuser who verifies runs no function of the owner of the tables, and is told where one is in the way.
+
+    The owner may do as it likes in its own tables, and is no superuser for that.
+    """
+    database = templates.clone("founding-tiny-migrated")
+    try:
+        database.execute(
+            "CREATE OR REPLACE FUNCTION public.validate_client_data_integrity() RETURNS jsonb LANGUAGE plpgsql STABLE"
+            f" SET search_path = '' SET row_security = off AS $$BEGIN RAISE EXCEPTION '{RAN}'; END$$"
+        )
+        for user in (OWNER, None):
+            ended = run("--dsn", database.dsn(user), "--json", "--verify")
+            assert (ended.status, RAN in ended.out + ended.err) == (VIOLATIONS, False)
+            [found] = ended.of("functions_are_hardened")
+            assert "is not what the migration creates" in found["problem"]
+            assert ended.json["report"]["integrity"]["status"] == "passed"
+        database.execute(f"SET ROLE {OWNER}; {FUNCTIONS} CREATE INDEX ON public.uploads (id) WHERE public.planted(1)")
+        ended = run("--dsn", database.dsn(), "--json", "--verify")
+        assert (ended.status, RAN in ended.out + ended.err) == (VIOLATIONS, False)
+        [found] = ended.of("nothing_foreign_hangs_on_tables")
+        assert found["action"] == f"connect as {OWNER}"
+    finally:
+        database.drop()
+
+
+def test_runs_of_everybody_are_let_through(templates: Templates, server: Server) -> None:
+    """Triggers, checks and indexes with functions of the owner's own, or of a superuser's, stop no run of the owner.
+
+    Real applications are full of them.
+    """
+    database = templates.clone("founding-tiny")
+    mine = FUNCTIONS.replace(RAN, "never").replace("'phase_1'", "'nobody'")
+    try:
+        database.execute(
+            f"SET ROLE {OWNER}; {mine} RESET ROLE;"
+            "CREATE FUNCTION public.of_a_superuser(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT TRUE';"
+            "ALTER TABLE public.uploads ADD CHECK (public.planted(filename)),"
+            " ADD CHECK (public.of_a_superuser(filename)), ADD client_id uuid;"
+            "CREATE INDEX ON public.uploads (public.planted_text(filename)) WHERE public.planted(1);"
+            "CREATE TRIGGER stamped BEFORE UPDATE ON public.uploads"
+            " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()"
+        )
+        for command in ("--dry-run", "--force", "--verify"):
+            ended = run("--dsn", database.owner_dsn, "--json", command)
+            assert ended.status == DONE, ended.out + ended.err
+        assert run("--dsn", database.owner_dsn, "--json", "--rollback", "--force").status == DONE
+    finally:
+        database.drop()
+
+
+def test_versions_of_the_attacks_are_read_as_conditions() -> None:
+    """Each version that an attack needs is a condition that the marker knows.
+
+    One that is misspelt would be skipped everywhere.
+    """
+    assert all(version_matches(18, each.pg) for each in ATTACKS if each.pg)

@@ -26,7 +26,7 @@ from phase_1.inventory import (
 from phase_1.options import Options
 from phase_1.problems import Refused
 from phase_1.scripts import SCHEMA, TEXT, TEXTS, Value, array, fill, identifier, literal, read, rows, text
-from phase_1.trust import OWNER_OF_USERS, require_names, require_tables
+from phase_1.trust import ROLES, require_names, require_tables
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
 BATCH = 10_000
@@ -204,7 +204,7 @@ class Found:
             if self.drops_organizations
             else f"client_id = {literal(self.default_organization)}",
             "referred_to": " OR ".join(self._referring()) or None,
-            "owner_of_users": OWNER_OF_USERS,
+            **ROLES,
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",

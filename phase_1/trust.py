@@ -13,11 +13,19 @@ from phase_1.scripts import Value, literal, read, rows
 
 FILE = "phase_1_trust.sql"
 
-#: Where there is no such table, nobody owns more than who looks.
-OWNER_OF_USERS = (
+# Where there is no such table, nobody owns more than who looks.
+_OWNER_OF_USERS = (
     "coalesce((SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass('public.users')),"
     " (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))"
 )
+
+#: The roles whose rights are asked for, as SQL: of whoever owns a table, and of whoever owns code. What a superuser
+#: runs has to be a superuser's: the owner of the tables is none.
+ROLES: Mapping[str, Value] = {
+    "owner_of_users": _OWNER_OF_USERS,
+    "trusted_with_code": "coalesce((SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user AND rolsuper),"
+    f" {_OWNER_OF_USERS})",
+}
 
 #: A table, the tenant table that it is a part of, whether Phase 1 creates it, and whether the run updates its rows.
 AtStake = Tuple[str, str, bool, bool]
@@ -53,7 +61,7 @@ def require_tables(connection: psycopg.Connection[Any], tables: Sequence[AtStake
 def _require(
     connection: psycopg.Connection[Any], stage: str, values: Mapping[str, Value], at_stake: Sequence[AtStake]
 ) -> None:
-    filled = {**values, "owner_of_users": OWNER_OF_USERS, "at_stake": rows(list(_as_rows(at_stake)))}
+    filled = {**values, **ROLES, "at_stake": rows(list(_as_rows(at_stake)))}
     asked = [
         (section, section.render(filled)[0].rstrip(";")) for section in read(FILE) if stage in section.names("stage")
     ]

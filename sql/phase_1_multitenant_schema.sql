@@ -85,7 +85,7 @@ BEGIN
             ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.refobjid
         WHERE t.tgrelid = pg_catalog.to_regclass('public.' || pg_catalog.quote_ident(:'table'))
             AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND (NOT pg_catalog.pg_has_role(coalesce(p.proowner, o.oprowner), session_user, 'MEMBER')
+            AND (NOT pg_catalog.pg_has_role(coalesce(p.proowner, o.oprowner), :trusted_with_code, 'MEMBER')
                 OR NOT pg_catalog.pg_has_role(y.typowner, :owner_of_users, 'MEMBER'))
     ) THEN
         RAISE insufficient_privilege USING

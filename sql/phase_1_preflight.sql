@@ -813,15 +813,15 @@ GROUP BY p.oid;
 -- stage: preflight, rollback
 SELECT
     'event trigger ' || e.evtname AS object,
-    format('runs %s, which belongs to %I, at every step: with the rights of %I, which that role does not have',
+    format('runs %s, which belongs to %I, at every step: it would run with the rights of %I',
         e.evtfoid::regprocedure, pg_get_userbyid(p.proowner), session_user) AS problem,
-    CASE WHEN p.proowner = :owner_of_users THEN format('connect as %I', pg_get_userbyid(p.proowner))
+    CASE WHEN pg_has_role(p.proowner, :owner_of_users, 'MEMBER') THEN format('connect as %I', pg_get_userbyid(p.proowner))
         ELSE format('see what it does; as a superuser: ALTER EVENT TRIGGER %I DISABLE, or ALTER FUNCTION %s OWNER TO %I',
             e.evtname, e.evtfoid::regprocedure, pg_get_userbyid(:owner_of_users)) END AS action
 FROM pg_event_trigger AS e
 JOIN pg_proc AS p ON p.oid = e.evtfoid
 WHERE e.evtenabled <> 'D' AND e.evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite')
-    AND NOT pg_has_role(p.proowner, session_user, 'MEMBER');
+    AND NOT pg_has_role(p.proowner, :trusted_with_code, 'MEMBER');
 
 -- name: filled_rows_can_be_told
 -- level: warning

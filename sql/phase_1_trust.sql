@@ -2,14 +2,14 @@
 --
 -- PostgreSQL runs what hangs on a table (the query of a view, triggers, checks, defaults, index expressions) with
 -- the rights of whoever uses the table. A role that may only create in schema public could get the rights of
--- whoever migrates in this way. A table is trusted if its owner has the rights of the owner of public.users. Code
--- is trusted if its owner has the rights of the role that has logged in.
+-- whoever migrates in this way. A table is trusted if its owner has the rights of the owner of public.users, and so
+-- is code, unless a superuser has logged in: then it has to be a superuser's.
 --
 -- Each check is one query, like those of phase_1_preflight.sql. Headers:
 --   level  error: the run is refused, and nothing else is asked
 --   stage  names (of what Phase 1 creates; before the log and the organizations are read),
 --          tables (of the application; before a row of them is read)
--- :owner_of_users is a role. :names, :functions and :at_stake are lists of rows that phase_1/trust.py fills in.
+-- :owner_of_users and :trusted_with_code are the roles whose rights are asked for. :names, :functions and :at_stake are lists of rows that phase_1/trust.py fills in.
 
 -- name: names_are_of_ordinary_tables
 -- level: error
@@ -105,7 +105,19 @@ SELECT
         ELSE format('; or leave the table out on purpose with --skip-table %s', at_stake.table_name) END AS action
 FROM :at_stake AS at_stake (name, table_name, is_ours, is_updated)
 JOIN pg_class AS c ON c.oid = to_regclass(format('public.%I', at_stake.name))
-WHERE NOT pg_has_role(c.relowner, :owner_of_users, 'MEMBER');
+WHERE NOT pg_has_role(c.relowner, :owner_of_users, 'MEMBER')
+UNION ALL
+-- The other way round: who owns users only would be trusted with the rights of who owns the rest.
+SELECT
+    'public.users',
+    format('belongs to %I, who does not have the rights of %I, the owner of %s', pg_get_userbyid(:owner_of_users),
+        pg_get_userbyid(c.relowner), string_agg(c.oid::regclass::text, ', ')),
+    format('ALTER TABLE public.users OWNER TO %I', pg_get_userbyid(c.relowner))
+FROM :at_stake AS at_stake (name, table_name, is_ours, is_updated)
+JOIN pg_class AS c ON c.oid = to_regclass(format('public.%I', at_stake.name))
+JOIN pg_roles AS r ON r.oid = c.relowner AND NOT r.rolsuper
+WHERE NOT pg_has_role(:owner_of_users, c.relowner, 'MEMBER')
+GROUP BY c.relowner;
 
 -- name: nothing_foreign_hangs_on_tables
 -- level: error
@@ -196,9 +208,9 @@ SELECT DISTINCT
     pg_describe_object(root_class, root, 0) AS object,
     CASE WHEN (root_class, root) = (classid, objid) THEN 'is the type of a column and'
         ELSE format('uses %s, which', pg_describe_object(classid, objid, 0)) END
-        || format(' belongs to %I: it may run with the rights of %I, which that role does not have',
-            pg_get_userbyid(owner), session_user) AS problem,
-    CASE WHEN owner = :owner_of_users THEN format('connect as %I', pg_get_userbyid(owner))
+        || format(' belongs to %I: it would run with the rights of %I', pg_get_userbyid(owner), session_user)
+        AS problem,
+    CASE WHEN pg_has_role(owner, :owner_of_users, 'MEMBER') THEN format('connect as %I', pg_get_userbyid(owner))
         ELSE format('see what it does; drop it, or take it over: ALTER %s OWNER TO %I',
             CASE classid
                 WHEN 'pg_proc'::regclass THEN 'ROUTINE ' || objid::regprocedure
@@ -207,4 +219,4 @@ SELECT DISTINCT
                 ELSE 'TABLE ' || objid::regclass END,
             pg_get_userbyid(:owner_of_users)) END AS action
 FROM owned
-WHERE NOT pg_has_role(owner, CASE WHEN is_code THEN session_user ELSE pg_get_userbyid(:owner_of_users) END, 'MEMBER');
+WHERE NOT pg_has_role(owner, CASE WHEN is_code THEN :trusted_with_code ELSE :owner_of_users END, 'MEMBER');

@@ -46,6 +46,9 @@ CREATE FUNCTION public.planted_event() RETURNS event_trigger LANGUAGE plpgsql AS
 #: The first attack of each kind: every command is tried on these, the ones that differ on the others.
 FIRST = [each for number, each in enumerate(ATTACKS) if each.kind not in {other.kind for other in ATTACKS[:number]}]
 
+#: The same functions without what they were planted for.
+HARMLESS = re.sub(r"IF .*? END IF;", "", FUNCTIONS, flags=re.DOTALL).replace("CREATE", "CREATE OR REPLACE")
+
 #: What runs where rows of the application are written or something is created, and so at no other command.
 ONLY_WRITING = ("event triggers", "triggers of filled rows")
 
@@ -317,3 +320,21 @@ def test_versions_of_the_attacks_are_read_as_conditions() -> None:
     One that is misspelt would be skipped everywhere.
     """
     assert all(version_matches(18, each.pg) for each in ATTACKS if each.pg)
+
+
+@pytest.mark.parametrize("attack", [each for each in FIRST if each.refused_by], ids=lambda each: each.id)
+def test_finding_is_gone_once_its_advice_is_taken(attack: Attack, templates: Templates, server: Server) -> None:
+    """Each finding proposes a statement, and after it the check finds nothing any more.
+
+    Advice that does not help leaves a DBA with a refusal, and with --force to try next.
+    """
+    with attacked(templates, server, "founding-tiny", attack) as database:
+        found = run("--dsn", database.owner_dsn, "--json", "--dry-run").of(str(attack.refused_by))
+        for finding in found:
+            [*_, statement] = re.findall(r"(?:ALTER|DROP) [A-Z]+.*?(?=$|; or |, or )", finding["action"])
+            assert statement, finding
+            if "OWNER TO" in statement:
+                # Who takes it over has looked at it, and found it harmless.
+                database.execute(HARMLESS)
+            database.execute(statement)
+        assert run("--dsn", database.owner_dsn, "--json", "--dry-run").of(str(attack.refused_by)) == []

@@ -466,7 +466,8 @@ CASES: tuple[Case, ...] = (
         "other body",
         near_miss="ALTER FUNCTION public.validate_client_access(uuid, uuid) OWNER TO {superuser}",
         violation="CREATE OR REPLACE FUNCTION public.validate_client_access(user_id uuid, client_id uuid)"
-        " RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = '' AS 'BEGIN RETURN TRUE; END'",
+        " RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = ''"
+        " AS 'BEGIN RETURN TRUE; END'",
         object="public.validate_client_access",
         problem="is not what the migration creates: its body, its language or STRICT differs",
         mended_by=r"DROP FUNCTION public.validate_client_access\(uuid,uuid\)",

@@ -630,7 +630,7 @@ _TENANTS = tuple(
             "member",
             "ALTER TABLE public.users OWNER TO {role}",
             "CREATE INDEX ON public.users (email) WHERE public.planted(1)",
-            _HANGS,
+            _TABLE_OWNER,
             True,
             "",
         ),

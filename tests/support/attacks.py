@@ -106,8 +106,6 @@ _KIND, _OWNER = "names_are_of_ordinary_tables", "names_belong_to_who_owns_the_ta
 _ELSEWHERE, _HANGS = "names_are_not_taken_on_the_way", "nothing_foreign_hangs_on_tables"
 _TABLE_OWNER, _EVENT = "tables_belong_to_who_owns_users", "event_triggers_are_trusted"
 
-_MINE = _ORGANIZATIONS.replace("gen_random_uuid()", "md5(random()::text)::uuid")
-
 _NAMES = (
     Attack(
         "organizations is a view",
@@ -181,7 +179,7 @@ _NAMES = (
         "organizations has an heir",
         "inheritance",
         "member",
-        f"{_MINE} CREATE TABLE public.heir () INHERITS (public.organizations);"
+        f"{_ORGANIZATIONS} CREATE TABLE public.heir () INHERITS (public.organizations);"
         " CREATE INDEX ON public.heir (slug) WHERE public.planted(1)",
         _KIND,
     ),
@@ -189,7 +187,7 @@ _NAMES = (
         "organizations has a trigger",
         "triggers",
         "member",
-        f"{_MINE} CREATE TRIGGER planted BEFORE INSERT ON public.organizations"
+        f"{_ORGANIZATIONS} CREATE TRIGGER planted BEFORE INSERT ON public.organizations"
         " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -197,7 +195,7 @@ _NAMES = (
         "organizations has a trigger of a statement",
         "triggers",
         "loner",
-        f"{_MINE} CREATE TRIGGER planted AFTER INSERT ON public.organizations"
+        f"{_ORGANIZATIONS} CREATE TRIGGER planted AFTER INSERT ON public.organizations"
         " FOR EACH STATEMENT EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -205,7 +203,7 @@ _NAMES = (
         "organizations has a deferred trigger",
         "triggers",
         "member",
-        f"{_MINE} CREATE CONSTRAINT TRIGGER planted AFTER INSERT ON public.organizations"
+        f"{_ORGANIZATIONS} CREATE CONSTRAINT TRIGGER planted AFTER INSERT ON public.organizations"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -213,56 +211,58 @@ _NAMES = (
         "organizations has a rule",
         "rules",
         "member",
-        f"{_MINE} CREATE RULE planted AS ON INSERT TO public.organizations DO ALSO SELECT public.planted()",
+        f"{_ORGANIZATIONS} CREATE RULE planted AS ON INSERT TO public.organizations DO ALSO SELECT public.planted()",
         _OWNER,
     ),
     Attack(
         "organizations has a default",
         "default expressions",
         "member",
-        f"{_MINE} ALTER TABLE public.organizations ALTER is_active SET DEFAULT public.planted()",
+        f"{_ORGANIZATIONS} ALTER TABLE public.organizations ALTER is_active SET DEFAULT public.planted()",
         _OWNER,
     ),
     Attack(
         "organizations has a check",
         "check expressions",
         "member",
-        f"{_MINE} ALTER TABLE public.organizations ADD CHECK (public.planted(slug))",
+        f"{_ORGANIZATIONS} ALTER TABLE public.organizations ADD CHECK (public.planted(slug))",
         _OWNER,
     ),
     Attack(
         "organizations has a generated column",
         "generated columns",
         "member",
-        f"{_MINE} ALTER TABLE public.organizations ADD more boolean GENERATED ALWAYS AS (public.planted(slug)) STORED",
+        f"{_ORGANIZATIONS} ALTER TABLE public.organizations"
+        " ADD more boolean GENERATED ALWAYS AS (public.planted(slug)) STORED",
         _OWNER,
     ),
     Attack(
         "organizations has an index on an expression",
         "index expressions",
         "member",
-        f"{_MINE} CREATE INDEX ON public.organizations (public.planted_text(slug))",
+        f"{_ORGANIZATIONS} CREATE INDEX ON public.organizations (public.planted_text(slug))",
         _OWNER,
     ),
     Attack(
         "organizations has an index of some rows",
         "index predicates",
         "member",
-        f"{_MINE} CREATE INDEX ON public.organizations (slug) WHERE public.planted(1)",
+        f"{_ORGANIZATIONS} CREATE INDEX ON public.organizations (slug) WHERE public.planted(1)",
         _OWNER,
     ),
     Attack(
         "organizations has an exclusion constraint",
         "exclusion constraints",
         "member",
-        f"{_MINE} ALTER TABLE public.organizations ADD EXCLUDE USING hash (slug WITH =) WHERE (public.planted(slug))",
+        f"{_ORGANIZATIONS} ALTER TABLE public.organizations"
+        " ADD EXCLUDE USING hash (slug WITH =) WHERE (public.planted(slug))",
         _OWNER,
     ),
     Attack(
         "organizations has statistics on an expression",
         "extended statistics",
         "member",
-        f"{_MINE} CREATE STATISTICS planted ON (public.planted_text(slug)), id FROM public.organizations",
+        f"{_ORGANIZATIONS} CREATE STATISTICS planted ON (public.planted_text(slug)), id FROM public.organizations",
         _OWNER,
         pg=">=14",
     ),
@@ -271,14 +271,14 @@ _NAMES = (
         "domains",
         "member",
         "CREATE DOMAIN public.word AS text CHECK (public.planted(VALUE));"
-        + _MINE.replace("slug text", "slug public.word"),
+        + _ORGANIZATIONS.replace("slug text", "slug public.word"),
         _OWNER,
     ),
     Attack(
         "organizations has policies",
         "policies",
         "member",
-        f"{_MINE} CREATE POLICY planted ON public.organizations USING (public.planted());"
+        f"{_ORGANIZATIONS} CREATE POLICY planted ON public.organizations USING (public.planted());"
         " ALTER TABLE public.organizations FORCE ROW LEVEL SECURITY",
         _OWNER,
     ),

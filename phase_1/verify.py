@@ -14,6 +14,7 @@ from phase_1.connection import Session, value
 from phase_1.found import Found
 from phase_1.inventory import TIME
 from phase_1.scripts import Section, Value, read
+from phase_1.shown import printable, stored_reason
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
@@ -54,6 +55,11 @@ class Finding:
     object: str
     problem: str
     action: str
+
+    def __post_init__(self) -> None:
+        """Names and texts of the database are in it, and it is shown, stored and reported."""
+        for name in ("object", "problem", "action"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.object}: {self.problem}. What to do: {self.action}"
@@ -167,7 +173,7 @@ def _ask_one(connection: psycopg.Connection[Any], section: Section, query: str) 
             section.name,
             ERROR,
             f"check {section.name}",
-            f"could not be run: {error.diag.message_primary}",
+            f"could not be run: {stored_reason(error)}",
             "run it as the owner of the tables, while nobody holds a lock on them",
         )
 
@@ -226,7 +232,7 @@ def report(connection: psycopg.Connection[Any], found: Found) -> Report:
                     "validate_client_data_integrity",
                     ERROR,
                     "public.validate_client_data_integrity()",
-                    f"could not be run: {error.diag.message_primary}",
+                    f"could not be run: {stored_reason(error)}",
                     "run it as the owner of the tables",
                 )
             )

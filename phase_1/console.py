@@ -211,7 +211,7 @@ class Console(Watch):
         """A small table."""
         if not rows:
             return
-        rows = [[self._safe(cell) for cell in row] for row in rows]
+        title, rows = self._safe(title), [[self._safe(cell) for cell in row] for row in rows]
         numeric = [number > 0 and all(row[number][:1].isdigit() for row in rows) for number in range(len(columns))]
         if not self._out.is_terminal:
             widths = [max(map(len, column)) for column in zip(columns, *rows)]
@@ -219,7 +219,9 @@ class Console(Watch):
                 cells = zip(line, widths, numeric)
                 self.say("  ".join(f"{cell:{'>' if right else '<'}{width}}" for cell, width, right in cells).rstrip())
             return
-        made = RichTable(title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold")
+        made = RichTable(
+            title=Text(title) if title else None, box=None, pad_edge=False, title_justify="left", title_style="bold"
+        )
         for column, right in zip(columns, numeric):
             made.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:

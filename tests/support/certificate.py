@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -102,8 +103,9 @@ def _lines(value: Any) -> Any:
 def as_json(value: Any, indent: int = 2) -> str:
     """JSON in which a character that is not printable is an escape: the value is the same, and the file can be read."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    # Outside of its strings JSON has no such character but the line feed.
-    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    # Outside of its strings JSON has no such character but the line feed. Half of a surrogate pair is no text.
+    kept = re.compile("[\n\ud800-\udfff]")
+    return "".join(each if each.isprintable() or kept.match(each) else json.dumps(each)[1:-1] for each in text)
 
 
 def _plain(value: Any) -> Any:

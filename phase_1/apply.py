@@ -192,7 +192,11 @@ class Sessions:
         return bool(value(self.work, f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})"))
 
     def log(self, operation: str, status: str, details: Mapping[str, Any]) -> bool:
-        """Writes an entry over the control session; False if the log is locked, or the server stays away."""
+        """Writes an entry over the control session; False if the log is locked, or the server stays away.
+
+        The details are what is told, printable and without passwords. The operation is kept as it is, as are the
+        details of a step that is done: a rollback goes by them.
+        """
         for _ in range(2):
             control = self.usable_control()
             if control is None:

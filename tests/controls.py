@@ -904,7 +904,7 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         ),
         (
             "a session that is no runner passes for one",
-            r"test_session_that_is_no_runner[under our name]: who is no runner: another runner is at work",
+            r"how_to_end_it[under our name]: who is no runner: another runner is at work",
             Change(APPLY, "if has_rights is False:", "if False:"),
         ),
     ],
@@ -1113,12 +1113,12 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         ),
         (
             "a row is in the log",
-            r"test_failure_at_a_row[detail]: Failing row contains \(",
+            r"logged_without_them[detail]: Failing row contains \(",
             Change(APPLY, "if diagnostic.message_detail and not stored:", "if diagnostic.message_detail:"),
         ),
         (
             "a value that a message quotes is in the log",
-            "test_failure_at_a_row[message]: invalid input syntax for type uuid",
+            "logged_without_them[message]: invalid input syntax for type uuid",
             Change("phase_1/shown.py", "if not quotes_a_value(error):", "if True:"),
         ),
     ],

@@ -233,7 +233,8 @@ def _occupied(connection: psycopg.Connection[Any]) -> str:
         "     WHERE oid = to_regclass('public.users')) AS users (owner) ON TRUE"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objsubid = 1 AND l.objid = %s"
         " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
-        " ORDER BY l.pid LIMIT 1",
+        # A session may end between the looks at the two views.
+        " AND (l.pid IS NULL OR a.pid IS NOT NULL) ORDER BY l.pid LIMIT 1",
         [ADVISORY_LOCK],
     ).fetchone()
     if row is None:

@@ -37,7 +37,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         options = parse(given)
     except UsageProblem as problem:
         console = Console(as_json="--json" in given, aside=False)
-        console.complain(f"usage: {problem}\nSee migrate.py --help.")
+        console.complain(f"usage: {problem}", "See migrate.py --help.")
         return console.finish(USAGE)
     if options.action == "demo":
         from tests.demo import main as demo  # noqa: PLC0415 - it needs the suite's extra

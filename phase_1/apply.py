@@ -16,12 +16,13 @@ import psycopg
 from psycopg import errors, pq
 
 from phase_1 import journal
-from phase_1.connection import Session, close, connect, hidden, redact, value
+from phase_1.connection import APPLICATION_NAME, Session, close, connect, redact, value
 from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction, drops_the_log
 from phase_1.problems import FAILED, STOPPED, AnotherRunner, ConnectionProblem, Problem
-from phase_1.scripts import identifier
+from phase_1.scripts import identifier, literal
+from phase_1.shown import QUERY, each_text, printable, quotes_a_value, reason, stored_reason
 
 #: What means that somebody else holds a lock; everything else is not tried again.
 GIVE_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
@@ -55,10 +56,14 @@ class Failed(Problem):
     online: bool
     logged: bool
 
-    def __init__(self, label: str, message: str, sqlstate: str = "", verdict: str = ROLLED_BACK) -> None:
+    def __init__(
+        self, label: str, message: str, sqlstate: str = "", verdict: str = ROLLED_BACK, stored: str = ""
+    ) -> None:
         super().__init__(message)
         self.label = label
         self.message = message
+        #: The message for the log: no value of a row is in it.
+        self.stored = stored or message
         self.sqlstate = sqlstate
         self.verdict = verdict
 
@@ -165,7 +170,7 @@ class Sessions:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the advisory lock of Phase 1. Raises AnotherRunner, naming who holds it.
+        """Holds the advisory lock of Phase 1. Raises AnotherRunner, naming who holds it, a runner or not.
 
         It is the working session that holds it: while the server still works for a runner that is gone,
         nobody else starts.
@@ -175,7 +180,7 @@ class Sessions:
             if time.monotonic() < deadline:
                 time.sleep(LOOK_SECONDS)
                 continue
-            raise AnotherRunner(f"{_holder(self.control)}. What to do: let it finish; nothing was touched.")
+            raise AnotherRunner(_occupied(self.control))
         try:
             yield
         finally:
@@ -187,14 +192,19 @@ class Sessions:
         return bool(value(self.work, f"SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_LOCK})"))
 
     def log(self, operation: str, status: str, details: Mapping[str, Any]) -> bool:
-        """Writes an entry over the control session; False if the log is locked, or the server stays away."""
+        """Writes an entry over the control session; False if the log is locked, or the server stays away.
+
+        The details are what is told, printable and without passwords. The operation is kept as it is, as are the
+        details of a step that is done: a rollback goes by them.
+        """
         for _ in range(2):
             control = self.usable_control()
             if control is None:
                 return False
             try:
                 control.execute("SET lock_timeout = '5s'")
-                control.execute(journal.entry(operation, status, hidden(details, lambda text: redact(text, self.dsn))))
+                told = each_text(details, lambda text: printable(redact(text, self.dsn)))
+                control.execute(journal.entry(operation, status, told))
             except psycopg.Error:
                 # Once more where it was the session that broke; an entry that is there twice says nothing else.
                 if not control.broken:
@@ -208,19 +218,60 @@ class Sessions:
         return False
 
 
-def _holder(connection: psycopg.Connection[Any]) -> str:
+def _occupied(connection: psycopg.Connection[Any]) -> str:
+    """Who holds the advisory lock, whether that is a runner of Phase 1, and what to do."""
     row = connection.execute(
-        "SELECT a.pid, a.usename, a.application_name, a.client_addr, a.backend_start::timestamptz(0)"
-        " FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
+        "SELECT l.pid, a.usename, a.application_name, a.client_addr, a.backend_start::timestamptz(0), l.mode,"
+        " r.rolsuper, users.owner, pg_has_role(a.usesysid, users.owner, 'MEMBER'), p.gid, p.owner"
+        " FROM pg_catalog.pg_locks AS l"
+        " LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
+        " LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid"
+        # The locks of a prepared transaction have no process, and its virtualtransaction in common.
+        " LEFT JOIN (pg_catalog.pg_locks AS own JOIN pg_catalog.pg_prepared_xacts AS p"
+        "     ON p.transaction = own.transactionid) ON l.pid IS NULL AND own.virtualtransaction = l.virtualtransaction"
+        " LEFT JOIN (SELECT pg_get_userbyid(relowner) FROM pg_catalog.pg_class"
+        "     WHERE oid = to_regclass('public.users')) AS users (owner) ON TRUE"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objsubid = 1 AND l.objid = %s"
-        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
+        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+        # A session may end between the looks at the two views.
+        " AND (l.pid IS NULL OR a.pid IS NOT NULL) ORDER BY l.pid LIMIT 1",
         [ADVISORY_LOCK],
     ).fetchone()
     if row is None:
-        return "another runner is at work"
-    pid, user, application, address, since = row
-    origin = f" from {address}" if address else ""
-    return f"another runner is at work: process {pid} ({user}, {application}{origin}), since {since}"
+        return (
+            "another session held the advisory lock of Phase 1, and has let go of it since. Nothing was touched. What "
+            "to do: run it again."
+        )
+    pid, user, application, address, since, mode, superuser, owner, has_rights, gid, prepared_by = row
+    if pid is None:
+        name = f", {literal(gid)}, of {identifier(prepared_by)}," if gid else ""
+        return (
+            f"a prepared transaction{name} holds the advisory lock of Phase 1. No runner of Phase 1 prepares one. "
+            "Nothing was touched. What to do: end it with COMMIT PREPARED or ROLLBACK PREPARED."
+        )
+    user = user or "a role that was dropped"
+    # Of a role whose rights ours does not have, the server tells no more than who it is.
+    known = [f"from {address}" if address else "", f"since {since}" if since else ""]
+    who = f"process {pid} ({', '.join(filter(None, [user, application or 'no application name', *known]))})"
+    end_it = f"SELECT pg_terminate_backend({pid}), " + (
+        "as a superuser" if superuser else f"as {user}, a member of that role or of pg_signal_backend, or a superuser"
+    )
+    if has_rights is False:
+        why = f"{user} does not have the rights of {owner}, the owner of public.users"
+    elif mode != "ExclusiveLock":
+        why = "it shares the lock, and a runner never does"
+    elif application != APPLICATION_NAME:
+        # A pooler may give the sessions of a runner another name.
+        return (
+            f"{who} holds the advisory lock of Phase 1, and does not look like a runner: its application_name is not "
+            f"{APPLICATION_NAME}. Nothing was touched. What to do: let it finish if it is one; else end it: {end_it}."
+        )
+    else:
+        return f"another runner is at work: {who}. What to do: let it finish; nothing was touched."
+    return (
+        f"{who} holds the advisory lock of Phase 1, but is not a runner of Phase 1: {why}. Nothing was touched. What "
+        f"to do: end it: {end_it}."
+    )
 
 
 @dataclass(frozen=True)
@@ -240,7 +291,7 @@ def blockers(connection: psycopg.Connection[Any], pid: int) -> List[Blocker]:
         " (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'),"
         " current_user, pid, application_name, usename, backend_type, state,"
         " round(extract(EPOCH FROM clock_timestamp() - xact_start))::int,"
-        " left(regexp_replace(query, '\\s+', ' ', 'g'), 100)"
+        f" {QUERY}"
         " FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids(%(pid)s))",
         {"pid": pid},
     ):
@@ -563,7 +614,7 @@ class _Run:
             # There is no log yet, or no server to write it to.
             failed.logged = False
             return failed
-        details = {"error": failed.message, "sqlstate": failed.sqlstate, "outcome": failed.verdict}
+        details = {"error": failed.stored, "sqlstate": failed.sqlstate, "outcome": failed.verdict}
         operation = self._plan.operation
         failed.logged = failed.label == operation or self._sessions.log(failed.label, "failed", details)
         failed.logged = failed.logged and self._sessions.log(operation, "failed", {**details, "step": failed.label})
@@ -571,9 +622,10 @@ class _Run:
 
     def _failure(self, session: Session, error: BaseException, attempt: _Attempt, transaction: Transaction) -> Failed:
         """What failed, and what the server says became of it."""
-        message, sqlstate = _INTERRUPTED, ""
+        message, stored, sqlstate = _INTERRUPTED, "", ""
         if isinstance(error, psycopg.Error):
-            message, sqlstate = error.__dict__.get("given_up", _in_words(error)), error.sqlstate or ""
+            given_up, sqlstate = error.__dict__.get("given_up", ""), error.sqlstate or ""
+            message, stored = given_up or _in_words(error), given_up or _in_words(error, stored=True)
         verdict = ROLLED_BACK
         dropped = next((step for step in transaction.steps if drops_the_log(step)), None)
         # Of these no entry can tell: an index is tied to none, and with the log each of them goes.
@@ -585,15 +637,16 @@ class _Run:
             verdict = _verdict_of_step(untold, self._plan.found, session.process, self._sessions)
         elif attempt.committing:
             verdict = _verdict(attempt.noted, self._sessions)
-        return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict)
+        return Failed(attempt.label or self._plan.operation, message, sqlstate, verdict, stored)
 
 
-def _in_words(error: psycopg.Error) -> str:
+def _in_words(error: psycopg.Error, *, stored: bool = False) -> str:
+    """What the server says of an error; ``stored``: without what has values of a row in it, the DETAIL above all."""
     diagnostic = error.diag
-    parts = [diagnostic.message_primary or " ".join(str(error).split()) or type(error).__name__]
-    if diagnostic.message_detail:
+    parts = [stored_reason(error) if stored else reason(error)]
+    if diagnostic.message_detail and not stored:
         parts.append(diagnostic.message_detail)
-    if diagnostic.message_hint:
+    if diagnostic.message_hint and not (stored and quotes_a_value(error)):
         parts.append(f"Hint: {diagnostic.message_hint}")
     if diagnostic.context and isinstance(error, _NOT_FOUND):
         parts.append(

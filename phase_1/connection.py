@@ -6,13 +6,14 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import quote
 
 import psycopg
 from psycopg import conninfo, pq
 
 from phase_1.problems import ConnectionProblem, Refused
+from phase_1.shown import printable
 
 #: What the sessions of the runner are called in ``pg_stat_activity``.
 APPLICATION_NAME = "phase_1"
@@ -103,7 +104,7 @@ def describe(dsn: str) -> str:
 
 
 def secrets(dsn: str) -> List[str]:
-    """What must never be shown: the passwords, as they are and as they stand in a URL.
+    """What must never be shown: the passwords, as they are, as they stand in a URL and as they would be shown.
 
     One that is the name of the role or the database as well is no secret, and what is said would make no
     sense without it.
@@ -112,7 +113,7 @@ def secrets(dsn: str) -> List[str]:
     names = {given.get("user"), given.get("dbname"), os.environ.get("PGUSER"), os.environ.get("PGDATABASE")}
     candidates = [given.get("password"), os.environ.get("PGPASSWORD"), *_USED]
     found = [str(each) for each in candidates if each and each not in names]
-    return sorted({*found, *(quote(each, safe="") for each in found)}, key=len, reverse=True)
+    return sorted({*found, *(quote(each, safe="") for each in found), *map(printable, found)}, key=len, reverse=True)
 
 
 @lru_cache(maxsize=1)
@@ -126,17 +127,6 @@ def redact(text: str, dsn: str) -> str:
     for secret in secrets(dsn):
         text = text.replace(secret, "********")
     return text
-
-
-def hidden(value: Any, hide: Callable[[str], str]) -> Any:
-    """Whatever JSON holds, with ``hide`` done to each text in it."""
-    if isinstance(value, str):
-        return hide(value)
-    if isinstance(value, Mapping):
-        return {key: hidden(each, hide) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [hidden(each, hide) for each in value]
-    return value
 
 
 class Session(psycopg.Connection[Any]):

@@ -12,11 +12,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from phase_1.apply import Watch
-from phase_1.connection import hidden
 from phase_1.findings import ERROR, NOTICE, WARNING, Finding
 from phase_1.found import Found
 from phase_1.plan import SECONDS_THAT_HURT, Loss, Plan, Step
 from phase_1.problems import NoTerminal
+from phase_1.shown import each_text, printable
 from phase_1.verify import Measured, Report
 
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTICE: "dim"}
@@ -26,7 +26,8 @@ class Console(Watch):
     """What is said while the runner is at work.
 
     Results go to standard output, errors to standard error. With ``as_json``, or where standard output is
-    the script of a dry run, everything but the result goes to standard error.
+    the script of a dry run, everything but the result goes to standard error. Whatever is said is printable and
+    without the passwords; a text is one line, whatever is in it.
     """
 
     def __init__(self, *, as_json: bool, aside: bool) -> None:
@@ -46,7 +47,11 @@ class Console(Watch):
 
     def say(self, text: str = "", style: str = "") -> None:
         """A line of what is going on."""
-        self._print(self._out, Text(self.hide(text), style=style))
+        self._print(self._out, Text(self._safe(text), style=style))
+
+    def _safe(self, text: str) -> str:
+        """The text as it may be said. The password goes first: it may have a character that is not printable."""
+        return printable(self.hide(text))
 
     @staticmethod
     def _print(target: RichConsole, text: Text) -> None:
@@ -57,11 +62,11 @@ class Console(Watch):
             target.file.write(text.plain + "\n")
             target.file.flush()
 
-    def complain(self, text: str) -> None:
-        """An error: one message on standard error."""
-        text = self.hide(text)
+    def complain(self, text: str, *more: str) -> None:
+        """An error: one message on standard error, with more lines that are not part of it."""
         self.result["error"] = text
-        self._print(self._error, Text(text, style="red"))
+        for line in (text, *more):
+            self._print(self._error, Text(self._safe(line), style="red"))
 
     def script(self, text: str) -> None:
         """The script of a dry run, to standard output, byte for byte."""
@@ -75,7 +80,9 @@ class Console(Watch):
         """Ends the run: prints the JSON where it was asked for."""
         if self.as_json:
             # The script is what runs, byte for byte, and holds no password.
-            result = {key: each if key == "script" else hidden(each, self.hide) for key, each in self.result.items()}
+            result = {
+                key: each if key == "script" else each_text(each, self._safe) for key, each in self.result.items()
+            }
             sys.stdout.write(json.dumps({"exit_code": exit_code, **result}, indent=2, default=str) + "\n")
         return exit_code
 
@@ -126,9 +133,9 @@ class Console(Watch):
         for finding in ordered:
             target = self._error if to_error and finding.level == ERROR else self._out
             text = Text(f"{finding.level}: ", style=_COLOURS[finding.level])
-            text.append(self.hide(f"{finding.object}: {finding.problem}."), style="not bold default")
+            text.append(self._safe(f"{finding.object}: {finding.problem}."), style="not bold default")
             self._print(target, text)
-            self._print(target, Text(self.hide(f"    What to do: {finding.action}")))
+            self._print(target, Text(self._safe(f"    What to do: {finding.action}")))
 
     def plan(self, plan: Plan) -> None:
         """The steps to come, in a line for each kind, with what they cost."""
@@ -205,6 +212,7 @@ class Console(Watch):
         """A small table."""
         if not rows:
             return
+        title, rows = self._safe(title), [[self._safe(cell) for cell in row] for row in rows]
         numeric = [number > 0 and all(row[number][:1].isdigit() for row in rows) for number in range(len(columns))]
         if not self._out.is_terminal:
             widths = [max(map(len, column)) for column in zip(columns, *rows)]
@@ -212,11 +220,13 @@ class Console(Watch):
                 cells = zip(line, widths, numeric)
                 self.say("  ".join(f"{cell:{'>' if right else '<'}{width}}" for cell, width, right in cells).rstrip())
             return
-        made = RichTable(title=title or None, box=None, pad_edge=False, title_justify="left", title_style="bold")
+        made = RichTable(
+            title=Text(title) if title else None, box=None, pad_edge=False, title_justify="left", title_style="bold"
+        )
         for column, right in zip(columns, numeric):
             made.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
-            made.add_row(*(Text(self.hide(cell)) for cell in row))
+            made.add_row(*map(Text, row))
         self._out.print(made)
 
     # Questions
@@ -234,7 +244,7 @@ class Console(Watch):
             raise NoTerminal(
                 "there is no terminal to ask on; give --force to go on without questions, or --dry-run to look"
             )
-        self._out.print(Text(prompt, style="bold"), end="")
+        self._out.print(Text(self._safe(prompt), style="bold"), end="")
         try:
             return input()
         except EOFError:
@@ -256,7 +266,7 @@ class Console(Watch):
             )
             self._progress.start()
         self._end_bar()
-        self._task = self._progress.add_task(f"[{number}/{count}] {step.label}", total=1.0)
+        self._task = self._progress.add_task(self._safe(f"[{number}/{count}] {step.label}"), total=1.0)
 
     def progress(self, share: float) -> None:
         """How much of an index is built."""

@@ -9,6 +9,7 @@ from typing import Any, List, Sequence, Tuple
 import psycopg
 
 from phase_1.scripts import Section
+from phase_1.shown import printable
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
@@ -22,6 +23,11 @@ class Finding:
     object: str
     problem: str
     action: str
+
+    def __post_init__(self) -> None:
+        """Names and texts of the database are in it, and it is shown, stored and reported."""
+        for name in ("object", "problem", "action"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.object}: {self.problem}. What to do: {self.action}"

@@ -26,6 +26,7 @@ from phase_1.inventory import (
 from phase_1.options import Options
 from phase_1.problems import Refused
 from phase_1.scripts import SCHEMA, TEXT, TEXTS, Value, array, fill, identifier, literal, read, rows, text
+from phase_1.shown import QUERY
 from phase_1.trust import ROLES, require_names, require_tables
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
@@ -195,6 +196,7 @@ class Found:
             "default_connection_check": "DEFAULT" if self.connection_check else None,
             "concurrently_timeout": f"{self.options.concurrently_timeout}ms",
             "advisory_lock": str(ADVISORY_LOCK),
+            "query_without_literals": QUERY,
             "concurrently": "CONCURRENTLY" if self.options.online else "",
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
@@ -526,15 +528,14 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " AND (attname, atttypid) IN (('id', 'uuid'::regtype), ('name', 'text'::regtype),"
         " ('slug', 'text'::regtype), ('is_active', 'boolean'::regtype))",
     )
-    uuid_function = value(
+    uuid_schema = value(
         connection,
-        "SELECT coalesce((SELECT CASE WHEN n.nspname = 'pg_catalog' THEN p.proname::text"
-        " ELSE format('%I.%I', n.nspname, p.proname) END FROM pg_catalog.pg_proc AS p"
+        "SELECT coalesce((SELECT n.nspname::text FROM pg_catalog.pg_proc AS p"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace"
         # Where everybody may create in a schema, one that anybody has made would run for whoever inserts.
         " JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner AND (r.rolsuper OR r.rolname = current_user)"
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
-        " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public.gen_random_uuid')",
+        " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public')",
     )
     api_roles = tuple(role for role in API_ROLES if role in roles)
     found = Found(
@@ -552,7 +553,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         service_role=SERVICE_ROLE in roles,
         table_grantees=tuple(_default_grantees(connection, "rS")),
         function_grantees=tuple(_default_grantees(connection, "f")),
-        uuid_function=uuid_function,
+        uuid_function=("" if uuid_schema == "pg_catalog" else f"{identifier(uuid_schema)}.") + "gen_random_uuid",
         connection_check=value(
             connection,
             # The server says itself on which platforms it can look after its client.
@@ -723,6 +724,8 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
     if table.key is None:
         return ["TRUE"]
     key = identifier(table.key)
+    # In another encoding than UTF8 not every character that is not printable has an escape: such a key ends no batch.
+    utf8 = connection.info.parameter_status("server_encoding") == "UTF8"
     ends = [
         literal(end)
         for (end,) in connection.execute(
@@ -731,6 +734,7 @@ def bounds(connection: psycopg.Connection[Any], table: FoundTable, condition: st
             f" FROM {table.qualified} WHERE {condition}) AS numbered"
             f" WHERE number % {BATCH} = 0 ORDER BY number"
         )
+        if utf8 or end.isprintable()
     ]
     if not ends:
         return ["TRUE"]

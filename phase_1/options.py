@@ -20,7 +20,7 @@ exit codes:
   3  preflight refused; nothing was touched
   4  the checks found violations
   5  stopped on the way (online); run again to go on, or roll back
-  6  another runner is at work
+  6  another runner is at work, or another session holds its lock
 """
 _DURATION = re.compile(r"(\d+)\s*(ms|s|min)")
 

@@ -11,6 +11,7 @@ from phase_1 import journal
 from phase_1.connection import value
 from phase_1.found import Found, FoundTable, bounds
 from phase_1.scripts import ROLLBACK, SCHEMA, Section, Value, identifier, read
+from phase_1.shown import printable
 
 #: What opens every transaction, whatever the role or the database has by default. In REPEATABLE READ the snapshot is
 #: taken before the locks are had: a user who signs up while LOCK TABLE waits would never be seen.
@@ -117,13 +118,13 @@ class Plan:
         )
 
     def script(self) -> str:
-        """The plan as a script for psql that has the same result as the run."""
+        """The plan as a script for psql that has the same result as the run. No name ends the comment that it is in."""
         found = self.found
         lines = [
-            f"-- Phase 1, {self.operation} of database {found.database} as {found.user},"
+            f"-- Phase 1, {self.operation} of database {printable(found.database)} as {printable(found.user)},"
             f" PostgreSQL {found.version // 10000}, {found.options.mode}.",
             f"-- {len(self.steps)} steps to do, {self.done} done already.",
-            *(f"-- {remark}" for remark in self.remarks),
+            *(f"-- {printable(remark)}" for remark in self.remarks),
         ]
         if self.transactions:
             lines.append("\\set ON_ERROR_STOP on")
@@ -132,7 +133,7 @@ class Plan:
             for statement in transaction.statements:
                 if statement.step != step:
                     step = statement.step
-                    lines += ["", f"-- {step}"] if step else [""]
+                    lines += ["", f"-- {printable(step)}"] if step else [""]
                 lines.append(statement.sql)
         return "\n".join(lines) + "\n"
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from phase_1.shown import printable
+
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 
 #: The files with the steps.
@@ -75,16 +77,29 @@ class Section:
 
 
 def identifier(name: str) -> str:
-    """A name as SQL, in quotes only where it needs them."""
+    """A name as SQL, in quotes only where it needs them; ``U&"…"`` has the characters that are not printable."""
     if _PLAIN_IDENTIFIER.fullmatch(name) and name not in _RESERVED:
         return name
-    return '"' + name.replace('"', '""') + '"'
+    quoted = '"' + name.replace('"', '""') + '"'
+    if quoted.isprintable():
+        return quoted
+    return "U&" + "".join(map(_unicode_escape, quoted))
+
+
+def _unicode_escape(character: str) -> str:
+    """The character as it stands in ``U&"…"``."""
+    if character.isprintable():
+        return character.replace("\\", "\\\\")
+    code = ord(character)
+    return f"\\{code:04X}" if code < 0x10000 else f"\\+{code:06X}"
 
 
 def literal(value: str) -> str:
-    """A text as an SQL literal, whatever ``standard_conforming_strings`` is: the dry run's script sets none."""
+    """A text as an SQL literal on one line, whatever ``standard_conforming_strings`` is: the script sets none."""
     quoted = "'" + value.replace("'", "''") + "'"
-    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+    if "\\" not in value and value.isprintable():
+        return quoted
+    return "E" + printable(quoted.replace("\\", "\\\\"))
 
 
 def text(value: Optional[str]) -> str:

@@ -15,6 +15,7 @@ from phase_1.findings import ERROR, NOTICE, Finding, ask_all
 from phase_1.found import Found
 from phase_1.inventory import TABLES, TIME
 from phase_1.scripts import SCHEMA, Section, Value, literal, read
+from phase_1.shown import stored_reason
 
 #: What keeps a check from being run: it is then a finding, and not passed. A column that is not there or
 #: of another type is what another check is about.
@@ -131,7 +132,7 @@ def _ask_one(connection: psycopg.Connection[Any], section: Section, query: str) 
             section.name,
             ERROR,
             f"check {section.name}",
-            f"could not be run: {error.diag.message_primary}",
+            f"could not be run: {stored_reason(error)}",
             "run it as the owner of the tables, while nobody holds a lock on them",
         )
 
@@ -215,7 +216,7 @@ def report(connection: psycopg.Connection[Any], found: Found) -> Report:
                     "validate_client_data_integrity",
                     ERROR,
                     "rows of the tenant tables",
-                    f"could not be checked: {error.diag.message_primary}",
+                    f"could not be checked: {stored_reason(error)}",
                     "run it as the owner of the tables",
                 )
             )

@@ -5,7 +5,8 @@
 --   level  error (the run is refused) or warning
 --   stage  preflight (before the migration) or rollback (before the rollback)
 --   each   run once, or for each table of a kind
--- :tables_found, :indexes_wanted … are lists of rows that phase_1/found.py fills in.
+-- :tables_found, :indexes_wanted … are lists of rows that phase_1/found.py fills in. :query_without_literals is what is
+-- shown of the query of another session (phase_1/shown.py).
 
 -- name: server_takes_writes
 -- level: error
@@ -911,7 +912,7 @@ SELECT
     format('process %s (%s, %s)', pid, usename, coalesce(nullif(application_name, ''), 'no application name'))
         AS object,
     format('has been in a transaction for %s s, state %s: %s', round(extract(EPOCH FROM now() - xact_start)),
-        state, left(regexp_replace(query, '\s+', ' ', 'g'), 80)) AS problem,
+        state, :query_without_literals) AS problem,
     format('let it end, or end it: SELECT pg_terminate_backend(%s)', pid) AS action
 FROM pg_stat_activity
 WHERE datname = current_database() AND xact_start < now() - INTERVAL '5 s'

@@ -18,7 +18,7 @@ from phase_1.options import parse
 from phase_1.plan import BEGIN, Plan, Statement
 from phase_1.problems import DONE, FAILED, STOPPED
 from tests.plugins.certificate import Evidence
-from tests.plugins.database import OWNER, Database, Row
+from tests.plugins.database import OWNER, Database, Row, Templates
 from tests.plugins.server import Server
 from tests.support import proxy as wire
 from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_the_end_of_runs, wait_for_who_waits
@@ -220,6 +220,48 @@ def test_error_of_a_statement_is_told_and_logged_and_leaves_no_trace(
         assert documented == ([(step,)] if "client_id" in step else [])
     database.execute("DROP EVENT TRIGGER fault")
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("failure-is-logged", "secrets-stay-secret")
+@pytest.mark.parametrize(
+    ("obstacle", "told", "stored"),
+    [
+        (
+            "ALTER TABLE public.email_logs ADD CONSTRAINT nobody CHECK (client_id IS NULL)",
+            'violates check constraint "nobody" Failing row contains (',
+            'new row for relation "email_logs" violates check constraint "nobody"',
+        ),
+        (
+            "CREATE FUNCTION public.cast_it() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM NEW.recipient::uuid; RETURN NEW; END';"
+            "CREATE TRIGGER cast_it BEFORE UPDATE ON public.email_logs FOR EACH ROW"
+            " EXECUTE FUNCTION public.cast_it()",
+            'invalid input syntax for type uuid: "alice@example.com"',
+            "invalid text representation (the message may quote a value of a row and is not stored)",
+        ),
+    ],
+    ids=["detail", "message"],
+)
+def test_failure_at_a_row_is_told_with_its_values_and_logged_without_them(
+    templates: Templates, obstacle: str, told: str, stored: str
+) -> None:
+    """The person sees which row the server stumbled over; the log keeps the reason, and no value of the row.
+
+    The log outlives the rows, and who may read it need not be who may read them.
+    """
+    database = templates.clone("founding-tiny")
+    database.execute(
+        "UPDATE public.email_logs SET recipient = 'alice@example.com';"
+        "ALTER TABLE public.email_logs ADD COLUMN client_id uuid;" + obstacle
+    )
+    done = run("--dsn", database.owner_dsn, "--force")
+    assert done.status == FAILED, done.err
+    assert told in done.err
+    assert "alice@example.com" in done.err
+    logged = database.query(f"SELECT details->>'error' FROM {LOG} WHERE status = 'failed'")
+    assert logged == [(stored,)] * 2
+    assert database.query(f"SELECT FROM {LOG} AS l WHERE l::text LIKE '%alice%'") == []
+    database.drop()
 
 
 @pytest.mark.claim("failure-is-logged")

@@ -2738,6 +2738,10 @@ def test_transaction_that_is_old_is_named(old: Old) -> None:
         assert (result.status, found["level"]) == (DONE, "warning")
         assert found["object"] == f"process {process} (app_owner, nightly report)"
         assert f"state {state}: " in found["problem"]
+        # Of the query what comes before its first literal, which may be a password.
+        assert found["problem"].endswith(
+            "SELECT pg_sleep(600)" if state == "active" else "SELECT clock_timestamp() - now() > INTERVAL ..."
+        )
     database.execute(f"SELECT pg_cancel_backend({process})")
     while connection.pgconn.get_result() is not None:
         pass

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from migrate import _look as look
 from phase_1 import apply
@@ -19,6 +20,8 @@ from phase_1.found import ADVISORY_LOCK
 from phase_1.inventory import NEW_TABLES, TABLES
 from phase_1.options import parse
 from phase_1.plan import BEGIN
+from phase_1.scripts import identifier
+from phase_1.shown import printable
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Row, Templates
 from tests.support.looking import LOG, PATIENCE, wait_for, wait_for_who_waits
@@ -184,6 +187,41 @@ def counts(database: Database, tables: list[str]) -> dict[str, int]:
 
 
 @pytest.mark.claim("dry-run-is-what-runs")
+@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["transactional", "online"])
+def test_script_has_no_line_that_a_name_has_begun(templates: Templates, mode: list[str]) -> None:
+    """Names with line feeds, quotes and control characters end no comment of the script, which psql runs as ever.
+
+    Whoever may name a partition or a role would have statements of theirs run by whoever reviews the script.
+    """
+    database = templates.clone("founding-partitioned")
+    hostile = 'x\nSELECT 1/0;\n-- "\x1b[2J\u202e\\'
+    user = f"{database.name}\nSELECT 1/0; --\x1b[2J"
+    database.execute(f"ALTER TABLE public.sellout_entries2_2025 RENAME TO {identifier(hostile)}")
+    try:
+        database.execute(f"CREATE ROLE {identifier(user)} LOGIN PASSWORD 'x' IN ROLE {OWNER}")
+        before = objects(database, LOG)
+        dsn = make_conninfo(database.owner_dsn, user=user, password="x")  # noqa: S106 - of one test
+        shown = run("--dsn", dsn, "--dry-run", *mode)
+        assert shown.status == 0, shown.err
+        assert [line for line in (shown.out + shown.err).split("\n") if not line.isprintable()] == []
+        assert f" as {printable(user)}, PostgreSQL" in shown.out
+        assert f"-- add_client_id_foreign_key({printable(hostile)})\n" in shown.out
+        by_psql(database, shown.out)
+        done = run("--dsn", database.owner_dsn, "--force", *mode)
+        assert (done.status, "Nothing to do" in done.out) == (0, True), done.out + done.err
+        assert run("--dsn", database.owner_dsn, "--verify").status == 0
+        # What is undone goes by the names in the log: these are kept as they are.
+        undone = run("--dsn", database.owner_dsn, "--rollback", "--force", *mode)
+        assert undone.status == 0, undone.err
+        assert [line for line in (undone.out + undone.err).split("\n") if not line.isprintable()] == []
+        assert difference(before, objects(database, LOG)) == []
+    finally:
+        database.drop()
+        with closing(templates.server.connect()) as connection:
+            connection.execute(f"DROP ROLE IF EXISTS {identifier(user)}".encode())
+
+
+@pytest.mark.claim("dry-run-is-what-runs")
 def test_dry_run_of_what_is_done_is_a_script_without_statements(migrated: Database) -> None:
     """Where there is nothing to do the dry run says so in a script that does nothing.
 
@@ -332,6 +370,83 @@ def test_second_runner_names_the_first_and_exits(database: Database) -> None:
         first.kill()
         first.wait()
     assert run("--dsn", database.owner_dsn, "--force").status == 0
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+@pytest.mark.parametrize(
+    ("user", "application", "lock", "words"),
+    [
+        (
+            "authenticator",
+            "psql",
+            "",
+            "is not a runner of Phase 1: authenticator does not have the rights of app_owner",
+        ),
+        ("authenticator", "phase_1", "", "is not a runner of Phase 1: authenticator does not have the rights of"),
+        (OWNER, "psql", "", "does not look like a runner: its application_name is not phase_1"),
+        (OWNER, "phase_1", "_shared", "is not a runner of Phase 1: it shares the lock"),
+    ],
+    ids=["another role", "under our name", "another application", "shared"],
+)
+def test_session_that_is_no_runner_is_named_with_how_to_end_it(
+    templates: Templates, user: str, application: str, lock: str, words: str
+) -> None:
+    """Who holds the lock and is no runner is told from one, with what is known of it; the advice lets the run go on.
+
+    Anybody may take an advisory lock, and who waits for a runner that is none waits for good.
+    """
+    database = templates.clone("founding-tiny")
+    with database.connect(user, application_name=application) as other:
+        other.execute(f"SELECT pg_advisory_lock{lock}({ADVISORY_LOCK})".encode())
+        pid = other.info.backend_pid
+        ended = run("--dsn", database.owner_dsn, "--force")
+        assert ended.status == 6, ended.err
+        assert f"process {pid} ({user}, {application}" in ended.err
+        assert words in ended.err, f"who is no runner: {ended.err}"
+        assert "None" not in ended.err
+        assert f"as {user}, a member of that role or of pg_signal_backend, or a superuser" in ended.err
+        assert database.query("SELECT to_regclass('public.migration_log')") == [(None,)]
+        [advised] = re.findall(r"SELECT pg_terminate_backend\(\d+\)", ended.err)
+        database.execute(advised)
+        assert run("--dsn", database.owner_dsn, "--force").status == 0
+    database.drop()
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+def test_runner_that_cannot_be_looked_at_is_named_as_far_as_it_can(templates: Templates) -> None:
+    """Of a runner of a role whose rights ours does not have, only what the server tells is said.
+
+    "Since None" is no time, and nobody knows what to make of it.
+    """
+    database = templates.clone("founding-tiny")
+    with database.connect(application_name="phase_1") as other:
+        other.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})".encode())
+        ended = run("--dsn", database.owner_dsn, "--force")
+        assert ended.status == 6
+        who = f"process {other.info.backend_pid} ({database.server.user}, phase_1)"
+        assert f"another runner is at work: {who}. What to do: let it finish" in ended.err
+    with database.connect(application_name="psql") as other:
+        other.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})".encode())
+        ended = run("--dsn", database.owner_dsn, "--force")
+        assert ended.status == 6
+        assert f"SELECT pg_terminate_backend({other.info.backend_pid}), as a superuser." in ended.err
+    database.drop()
+
+
+@pytest.mark.claim("one-runner-at-a-time")
+def test_prepared_transaction_that_holds_the_lock_is_named(templates: Templates) -> None:
+    """A prepared transaction that holds the lock is named: no session does, and it stays when the server is restarted.
+
+    Whoever looks for another runner finds none.
+    """
+    database = templates.clone("founding-tiny")
+    with database.connect(OWNER, autocommit=False) as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})".encode())
+        other.execute(f"PREPARE TRANSACTION '{database.name}'".encode())
+    ended = run("--dsn", database.owner_dsn, "--force")
+    assert ended.status == 6
+    assert f"a prepared transaction, '{database.name}', of {OWNER}, holds the advisory lock of Phase 1" in ended.err
+    database.drop()
 
 
 @pytest.mark.claim("one-runner-at-a-time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -392,6 +393,25 @@ def test_rollback_counts_what_is_lost_by_organization(migrated: Database, eviden
     evidence("rows that a rollback takes the client from", [[*key, count] for key, count in sorted(shown.items())])
     for line in ("acme", "beta", "default-org"):
         assert line in roll_back(migrated, "--dry-run").err
+
+
+@pytest.mark.claim("rollback-shows-what-is-lost")
+def test_slug_adds_no_line_to_what_is_lost(migrated: Database) -> None:
+    """The slug of an organization is one cell of one line, with whatever is not printable in it as an escape.
+
+    A client could name itself so that what is confirmed says that nothing of theirs is lost.
+    """
+    add_clients(migrated)
+    migrated.execute(
+        r"UPDATE public.organizations SET slug = E'acme\nbeta  products  0\x1B[1A\u202E' WHERE slug = 'acme'"
+    )
+    shown = r"acme\nbeta  products  0\x1b[1A\u202e"
+    told = roll_back(migrated, "--dry-run").err.splitlines()
+    assert [line for line in told if not line.isprintable()] == []
+    assert len([line for line in told if line.startswith(f"{shown} ")]) == 3
+    assert len([line for line in told if re.match("beta +products ", line)]) == 0
+    lost = roll_back(migrated, "--dry-run", "--json").json["lost"]
+    assert {each["organization"] for each in lost} == {shown, "beta", "default-org"}
 
 
 class Terminal(io.StringIO):

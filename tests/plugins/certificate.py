@@ -17,6 +17,7 @@ import pytest
 from phase_1.certificate import MIGRATION, application
 from phase_1.fingerprint import Fingerprint, sha256
 from phase_1.inventory import TABLES
+from phase_1.shown import printable
 from tests.claims import Claim
 from tests.plugins.server import SERVER_FACTS, version_matches
 from tests.support.certificate import (
@@ -36,6 +37,7 @@ from tests.support.certificate import (
     document,
     plain,
     remove,
+    shown,
     signed_by,
     subject,
     write,
@@ -130,7 +132,7 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
 
     def keep(title: str, value: Any) -> None:
         # Here and not at the end: a worker of pytest-xdist dies of a report that it cannot send.
-        request.node.user_properties.append((EVIDENCE, {"title": title, "value": plain(value)}))
+        request.node.user_properties.append((EVIDENCE, {"title": printable(title), "value": shown(plain(value))}))
 
     return keep
 

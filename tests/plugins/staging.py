@@ -17,6 +17,7 @@ import pytest
 from phase_1 import certificate as gate
 from phase_1.fingerprint import sha256
 from phase_1.problems import Problem
+from phase_1.shown import printable
 from tests.claims import STAGING_ALWAYS, STAGING_MIGRATED, STAGING_NOT_MIGRATED
 from tests.plugins.certificate import ABOUT, EVIDENCE, REPORT, SIGN_KEY, WHOLE, certificate_of, certify_instead
 from tests.plugins.selections import is_asked_for
@@ -260,5 +261,5 @@ def rehearsal_or_problem(staging: Staging, pytestconfig: pytest.Config) -> Rehea
 def rehearsal(rehearsal_or_problem: Rehearsal | CannotBeRehearsed) -> Rehearsal:
     """The rehearsal; fails the test where it could not be done."""
     if isinstance(rehearsal_or_problem, CannotBeRehearsed):
-        pytest.fail(f"could not be rehearsed: {rehearsal_or_problem}", pytrace=False)
+        pytest.fail(printable(f"could not be rehearsed: {rehearsal_or_problem}"), pytrace=False)
     return rehearsal_or_problem

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -21,6 +22,7 @@ import jinja2
 import jsonschema
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from markupsafe import Markup
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import Error as SigningError
 from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -28,6 +30,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from phase_1 import certificate as gate
 from phase_1.certificate import MIGRATION, PAYLOAD_TYPE, SCHEMA, STATEMENT, TEST_RESULT, files
 from phase_1.problems import Problem
+from phase_1.shown import each_text, printable
 from tests.claims import Claim, section_title
 
 CERTIFIED, NOT_CERTIFIED = gate.CERTIFIED, "not certified"
@@ -83,6 +86,26 @@ def plain(value: Any) -> Any:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     # Half of a surrogate pair, as in the output of a program, can neither be sent by a worker nor written.
     return json.loads(text.encode("utf-8", "replace"))
+
+
+def shown(value: Any) -> Any:
+    """A piece of evidence as people may see it: each text in it is printable; one on its own may have several lines."""
+    return _lines(value) if isinstance(value, str) else each_text(value, printable)
+
+
+def _lines(value: Any) -> Any:
+    """A text with each of its lines printable; what is no text, or is markup already, as it is."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
+
+
+def as_json(value: Any, indent: int = 2) -> str:
+    """JSON in which a character that is not printable is an escape: the value is the same, and the file can be read."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    # Outside of its strings JSON has no such character but the line feed. Half of a surrogate pair is no text.
+    kept = re.compile("[\n\ud800-\udfff]")
+    return "".join(each if each.isprintable() or kept.match(each) else json.dumps(each)[1:-1] for each in text)
 
 
 def _plain(value: Any) -> Any:
@@ -357,7 +380,11 @@ def render(certificate: Document, key: Key | None = None, *, measured: bool = Fa
     ``measured``: a ``benchmark.html`` is beside it.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=_lines,
     )
     environment.filters["pretty"] = _pretty
     environment.filters["cell"] = _cell
@@ -409,7 +436,7 @@ def write(certificate: Document, directory: Path, name: str = "certificate", key
     try:
         made = statement(certificate)
         jsonschema.validate(made, _schema())
-        text = json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = as_json(made) + "\n"
         contents = {
             f"{name}.json": json.dumps(key.envelope(text.encode()), indent=2) + "\n" if key else text,
             f"{name}.html": render(certificate, key, measured=(directory / "benchmark.html").is_file()),

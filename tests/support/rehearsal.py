@@ -265,7 +265,7 @@ def _restore(staging: Staging, server: Server, dump: str) -> list[str]:
         check=False,
     )
     if done.returncode:
-        raise CannotBeRehearsed(f"psql could not restore the schema: {staging.hide(done.stderr.strip())}")
+        raise CannotBeRehearsed(f"psql could not restore the schema: {staging.hide(' '.join(done.stderr.split()))}")
     failed = [line.partition("ERROR:")[2].strip() for line in done.stderr.splitlines() if "ERROR:" in line]
     return [f"not restored: {staging.hide(line)}" for line in dict.fromkeys(failed)]
 

@@ -23,6 +23,7 @@ from phase_1.options import Options, parse
 from phase_1.plan import quoted
 from phase_1.problems import ConnectionProblem, Problem, UsageProblem
 from phase_1.scripts import identifier
+from phase_1.shown import printable
 from phase_1.verify import ask
 
 NOT_MIGRATED, MIGRATED = "not migrated", "migrated"
@@ -46,7 +47,7 @@ _OF_THE_RUNNER = {
 def require_none(problems: list[str]) -> None:
     """Fails the test with the problems, a line each: who reads them needs no traceback."""
     if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+        pytest.fail("\n".join(map(printable, problems)), pytrace=False)
 
 
 @dataclass(frozen=True)
@@ -296,5 +297,5 @@ class Staging:
         return conninfo.make_conninfo("", **parameters), environment
 
     def hide(self, text: str) -> str:
-        """The text without a password."""
-        return redact(text, self._dsn)
+        """The text without a password, on one line and printable."""
+        return printable(redact(text, self._dsn))

@@ -591,6 +591,42 @@ def test_page_shows_rows_of_different_columns() -> None:
     assert re.search(r"<tr><td></td><td>two</td><td>x, y</td></tr>", page)
 
 
+def test_report_shows_no_control_character_and_keeps_what_is_compared(tmp_path: Path) -> None:
+    """Neither file of a certificate has a character that is not printable; what the JSON says is the same to a program.
+
+    A staging database would write into the report about it, and a schema that is changed is not known again.
+    """
+    hostile = "a\n\x1b[2J\x7f\u202e"
+    document = _document("passed")
+    value = certificate.shown(plain([{"table": hostile, "columns": [hostile]}]))
+    document["claims"][0]["runs"][0]["tests"][0]["evidence"] = [
+        {"title": "rows", "value": value},
+        {"title": "plan", "value": certificate.shown(f"Seq Scan\n  on {hostile}")},
+    ]
+    document["reasons"] = [hostile]
+    document["rehearsals"] = [
+        {
+            "of": hostile,
+            "created": document["created"],
+            "version_num": 180004,
+            "before": "0" * 64,
+            "schema": {hostile: {}},
+        }
+    ]
+    document["verdict"] = certificate.NOT_CERTIFIED
+    for path in write(document, tmp_path):
+        text = path.read_text(encoding="utf-8")
+        assert {each for each in text if not each.isprintable()} == {"\n"}, path.name
+    made = json.loads((tmp_path / "certificate.json").read_text(encoding="utf-8"))["predicate"]
+    assert made["rehearsals"] == document["rehearsals"]
+    shown = r"a\n\x1b[2J\x7f\u202e"
+    assert made["claims"][0]["runs"][0]["tests"][0]["evidence"] == [
+        {"title": "rows", "value": [{"table": shown, "columns": [shown]}]},
+        {"title": "plan", "value": "Seq Scan\n  on a\n\\x1b[2J\\x7f\\u202e"},
+    ]
+    assert f"<td>{shown}</td>" in (tmp_path / "certificate.html").read_text(encoding="utf-8")
+
+
 def test_evidence_is_refused_when_json_cannot_hold_it() -> None:
     """A figure that is no number fails the test that brings it.
 

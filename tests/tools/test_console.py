@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -180,6 +181,74 @@ def test_findings_are_said_the_worst_first_and_errors_where_errors_go(capsys: py
     assert re.findall(r"^(\w+): ", said.out, re.MULTILINE) == [WARNING, NOTICE]
     assert re.findall(r"^(\w+): ", said.err, re.MULTILINE) == [ERROR]
     assert [each["level"] for each in console.result["findings"]] == [ERROR, WARNING, NOTICE]
+
+
+HOSTILE, SHOWN = "a\nerror: b\x1b[2J\u202e", r"a\nerror: b\x1b[2J\u202e"
+
+
+def _say_everything(console: Console) -> None:
+    """The same hostile text in everything that is said."""
+    console.say(HOSTILE)
+    console.complain(HOSTILE, HOSTILE)
+    console.findings([Finding("check", ERROR, HOSTILE, HOSTILE, HOSTILE)])
+    console.table(HOSTILE, ("name", "size"), [(HOSTILE, "1")])
+    console.waiting(HOSTILE, [HOSTILE], 1.0)
+    console.step(replace(_STEP, label=HOSTILE), 1, 1)
+    console.finished()
+
+
+def test_text_from_a_database_begins_no_line_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a log whatever is said is printable, and each text is one line.
+
+    A name with a line feed in it would be read as a message of the run.
+    """
+    _say_everything(Console(as_json=False, aside=False))
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    assert [line for line in lines if line.startswith("error: b")] == []
+    assert said.err.splitlines() == [SHOWN, SHOWN]
+    assert [line.count(SHOWN) for line in said.out.splitlines()] == [1, 2, 1, 1, 0, 1, 2, 1]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_text_from_a_database_moves_no_cursor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal only what the runner draws itself moves the cursor, and a question is one line as well.
+
+    What was confirmed would not be what was on the screen.
+    """
+    console = Console(as_json=False, aside=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "y")
+    assert console.ask(HOSTILE)
+    _say_everything(console)
+    said = capsys.readouterr()
+    assert "\x1b[2J" not in said.out + said.err
+    assert "\u202e" not in said.out + said.err
+    lines = [line for part in (said.out, said.err) for line in _plain(part).replace("\r", "\n").splitlines()]
+    assert [line for line in lines if line.startswith("error: b")] == []
+    assert f"{SHOWN} [y/N] " in _plain(said.out)
+
+
+def test_result_for_a_program_is_printable_but_for_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the JSON each text and each name is printable once it is read; the script is what runs, to the byte.
+
+    Whatever shows the result next would be the terminal that is fooled.
+    """
+    console = Console(as_json=True, aside=False)
+    console.result["lost"] = [{"organization": HOSTILE, "rows": 1}]
+    console.complain(HOSTILE)
+    console.script("SELECT 1;\n")
+    console.finish(0)
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "exit_code": 0,
+        "lost": [{"organization": SHOWN, "rows": 1}],
+        "error": SHOWN,
+        "script": "SELECT 1;\n",
+    }
 
 
 @pytest.mark.parametrize(("as_json", "aside"), [(True, False), (False, True)], ids=["json", "script"])

@@ -26,6 +26,11 @@ ODD = [
     ":colon",
     "two  blanks ; and -- more",
     "línea\nnueva",
+    "tab\tand \x1b[2J",
+    "\x7f2",
+    "\x9b2J no\xa0break",
+    "abc\u202e\u2028'\"\\",
+    "tag\U000e0041a",
     "1st",
     "",
 ]
@@ -52,15 +57,19 @@ def test_literal_is_read_back_as_the_text(text: str, standard: str, connection: 
     A name with an apostrophe would end the statement, or begin another one.
     """
     connection.execute(f"SET standard_conforming_strings = {standard}".encode())
+    assert literal(text).isprintable()
     assert connection.execute(f"SELECT {literal(text)}".encode()).fetchall() == [(text,)]
 
 
+@pytest.mark.parametrize("standard", ["on", "off"])
 @pytest.mark.parametrize("name", [name for name in ODD if name], ids=repr)
-def test_identifier_is_read_back_as_the_name(name: str, connection: psycopg.Connection[Any]) -> None:
-    """A name as an identifier means that name to the server, in quotes where it needs them.
+def test_identifier_is_read_back_as_the_name(name: str, standard: str, connection: psycopg.Connection[Any]) -> None:
+    """A name as an identifier means that name to the server, in quotes where it needs them, and is printable.
 
     A column called "end" or "When it came" would be a syntax error in the middle of a migration.
     """
+    connection.execute(f"SET standard_conforming_strings = {standard}".encode())
+    assert identifier(name).isprintable()
     cursor = connection.execute(f"SELECT x.{identifier(name)} FROM (SELECT 1 AS {identifier(name)}) AS x".encode())
     assert cursor.description is not None
     assert cursor.description[0].name == name

@@ -20,6 +20,7 @@ SCHEMA, ROLLBACK = "sql/phase_1_multitenant_schema.sql", "sql/phase_1_rollback.s
 PREFLIGHT, VERIFY, QUERIES = "sql/phase_1_preflight.sql", "sql/phase_1_verify.sql", "sql/phase_1_queries.sql"
 INVENTORY, FOUND, PLAN, APPLY = "phase_1/inventory.py", "phase_1/found.py", "phase_1/plan.py", "phase_1/apply.py"
 RUNNER = "migrate.py"
+TRUST = "sql/phase_1_trust.sql"
 
 _PATHS = ("tests/certification", "tests/tools/test_command_line.py", "tests/tools/test_secrets.py")
 _MIGRATED = '    status = migrate.main(["--dsn", database.owner_dsn, "--force"])\n'
@@ -344,6 +345,157 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                 SCHEMA,
                 "SET search_path = '';\nSET lock_timeout = :'concurrently_timeout';",
                 "SET log_statement = 'none';\nSET search_path = '';\nSET lock_timeout = :'concurrently_timeout';",
+            ),
+        ),
+    ],
+    "nothing-foreign-runs": [
+        (
+            "nobody asks whose the names are",
+            "organizations-is-a-view: organizations is a view: planted code ran",
+            Change(FOUND, "    require_names(connection)\n", ""),
+        ),
+        (
+            "nobody asks whose the tables are",
+            "an-index-of-uploads-for-the-rows: an index of uploads for the rows of a function: planted code ran",
+            Change(FOUND, "    require_tables(connection, list(_at_stake(found)))\n", ""),
+        ),
+        (
+            "a view may have a name of ours",
+            "organizations-is-a-view-owner: names_are_of_ordinary_tables is silent: organizations is a view",
+            Change(TRUST, "WHERE c.relkind <> 'r' OR c.relispartition\n", "WHERE c.relispartition\n"),
+        ),
+        (
+            "a member is taken for the owner",
+            "organizations-has-a-trigger-owner: names_belong_to_who_owns_the_tables is silent: organizations has",
+            Change(
+                TRUST,
+                ") AS its (kind, name, owner)\nWHERE NOT pg_has_role(its.owner, :owner_of_users, 'MEMBER');",
+                ") AS its (kind, name, owner)\nWHERE NOT pg_has_role(its.owner, 'MEMBER');",
+            ),
+        ),
+        (
+            "a function of other arguments is not looked at",
+            "a-function-for-texts: names_belong_to_who_owns_the_tables is silent: a function for texts",
+            Change(
+                TRUST,
+                "JOIN pg_proc AS p ON p.proname = functions.name AND p.pronamespace",
+                "JOIN pg_proc AS p ON p.proname = functions.name AND p.pronargs = 0 AND p.pronamespace",
+            ),
+        ),
+        (
+            "the search_path of the database is not looked at",
+            "a-function-in-a-schema-of-the-path: names_are_not_taken_on_the_way is silent: a function in a schema of",
+            Change(TRUST, "WHERE n.nspname IN (SELECT schema FROM on_the_way) AND", "WHERE FALSE AND"),
+        ),
+        (
+            "the owner of a table is not looked at",
+            "email_logs-belongs-to-a-role: tables_belong_to_who_owns_users is silent: email_logs belongs to a role",
+            Change(
+                TRUST,
+                "WHERE NOT pg_has_role(c.relowner, :owner_of_users, 'MEMBER')\nUNION ALL",
+                "WHERE FALSE\nUNION ALL",
+            ),
+        ),
+        *(
+            (
+                f"{what} are not looked at",
+                f"{test}: nothing_foreign_hangs_on_tables is silent: .*{test.replace('-', ' ')}",
+                Change(TRUST, old, new),
+            )
+            for what, test, old, new in (
+                (
+                    "checks",
+                    "a-check-of-uploads",
+                    "k.conrelid = t.oid AND k.contype IN ('c', 'x')",
+                    "k.conrelid = t.oid AND k.contype = 'x'",
+                ),
+                (
+                    "indexes",
+                    "an-index-of-uploads-on-a-function",
+                    "JOIN pg_index AS i ON i.indrelid = t.oid",
+                    "JOIN pg_index AS i ON FALSE",
+                ),
+                (
+                    "triggers",
+                    "a-trigger-of-uploads-by-who",
+                    "WHERE t.is_ours OR (t.is_updated AND g.tgtype & 16 = 16)",
+                    "WHERE t.is_ours",
+                ),
+                (
+                    "rules",
+                    "a-rule-of-uploads",
+                    "WHERE t.is_ours OR (t.is_updated AND r.ev_type = '2')",
+                    "WHERE t.is_ours",
+                ),
+                (
+                    "generated columns",
+                    "a-generated-column",
+                    "WHERE t.is_ours OR a.attgenerated <> ''",
+                    "WHERE t.is_ours",
+                ),
+                (
+                    "defaults",
+                    "has-a-default-with-a-function",
+                    "WHERE t.is_ours OR a.attgenerated <> ''",
+                    "WHERE a.attgenerated <> ''",
+                ),
+                (
+                    "policies",
+                    "has-a-policy-with-a-function",
+                    "p.polrelid = t.oid WHERE t.is_ours",
+                    "p.polrelid = t.oid WHERE FALSE",
+                ),
+                ("statistics", "statistics-of-uploads", "ON s.stxrelid = t.oid", "ON FALSE"),
+                (
+                    "the functions of operators",
+                    "an-operator-of-a-helper",
+                    "'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_class'::regclass,",
+                    "'pg_proc'::regclass, 'pg_type'::regclass, 'pg_class'::regclass,",
+                ),
+                (
+                    "the tables of rules",
+                    "a-rule-that-writes-to-a-table",
+                    "'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_class'::regclass,",
+                    "'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass,",
+                ),
+            )
+        ),
+        (
+            "what the owner has made runs for a superuser",
+            "test_function_of_the_owner: the owner's index: planted code ran",
+            Change(
+                "phase_1/trust.py",
+                "WHERE rolname = session_user AND rolsuper),",
+                "WHERE rolname = session_user AND FALSE),",
+            ),
+        ),
+        (
+            "the integrity function is called",
+            "test_function_of_the_owner: the owner's function: planted code ran",
+            Change(
+                "phase_1/verify.py",
+                'connection.execute(f"DO $function${block}$function$".encode())',
+                "connection.execute(\"SELECT set_config('phase_1.integrity',\""
+                ' " public.validate_client_data_integrity()::text, TRUE)")',
+            ),
+        ),
+        (
+            "nobody looks again before rows are written",
+            "test_trigger_that_comes_between: between two steps: planted code ran",
+            Change(PLAN, "for name in _written(steps) for each in", "for name in () for each in"),
+        ),
+        (
+            "event triggers are not looked at",
+            "an-event-trigger-with-a-function: event_triggers_are_trusted is silent: an event trigger with a function",
+            Change(PREFLIGHT, "AND NOT pg_has_role(p.proowner, :trusted_with_code, 'MEMBER');", "AND FALSE;"),
+        ),
+        (
+            "the owner's own functions are refused",
+            "test_runs_of_everybody: nothing_foreign_hangs_on_tables",
+            Change(
+                TRUST,
+                "THEN :trusted_with_code ELSE :owner_of_users END, 'MEMBER');",
+                "THEN 10::oid ELSE :owner_of_users END, 'MEMBER');",
             ),
         ),
     ],

@@ -562,9 +562,9 @@ def test_run_gives_up_and_names_who_is_in_the_way_of_any_table(database: Databas
 @pytest.mark.parametrize(
     ("arguments", "statement"),
     [
-        ([], "LOCK TABLE"),
+        ([], "LOCK TABLE public.users"),
         (["--online"], "ALTER TABLE public.email_logs\n    ADD COLUMN"),
-        (["--rollback"], "LOCK TABLE"),
+        (["--rollback"], "LOCK TABLE public.users"),
         (["--rollback", "--online"], "ALTER TABLE public.email_logs\n    DROP COLUMN"),
     ],
     ids=["there", "there online", "back", "back online"],

@@ -38,6 +38,14 @@ _SETTINGS: Tuple[Tuple[int, str, str], ...] = (
     (17, "transaction_timeout", "0"),
 )
 
+#: A driver in the scheme of a URL.
+_OF_A_DRIVER = re.compile(r"\A(jdbc:)?postgres(ql)?(\+\w+)?://")
+#: The keywords of a connection string that is no URL.
+_KEYWORD = re.compile(r"(?:^|\s)(\w+)\s*=")
+#: Variables in which other tools keep a connection string, and those by which libpq is told where to connect.
+_OF_OTHER_TOOLS = ("SUPABASE_DB_URL", "DIRECT_URL", "POSTGRES_URL", "POSTGRES_PRISMA_URL", "POSTGRES_URL_NON_POOLING")
+_OF_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT")
+
 #: The passwords that a session was had with, wherever libpq took them from (.pgpass, a service file).
 _USED: Set[str] = set()
 
@@ -57,25 +65,67 @@ def where(dsn: Optional[str], environment: Mapping[str, str] = os.environ) -> st
     """
     _USED.clear()
     source = "--dsn" if dsn else "DATABASE_URL"
-    text = dsn or environment.get("DATABASE_URL") or ""
+    text = _unwrapped(dsn or environment.get("DATABASE_URL") or "")
     if not text and environment.get("SUPABASE_DB_HOST"):
         given = {key: environment[name] for name, key in _SUPABASE.items() if environment.get(name)}
         return conninfo.make_conninfo("", **given)
-    # SQLAlchemy's way of naming the driver is common in DATABASE_URL.
-    for scheme in ("postgresql+psycopg2://", "postgresql+psycopg://", "postgresql+asyncpg://"):
-        if text.startswith(scheme):
-            text = "postgresql://" + text[len(scheme) :]
+    if not text:
+        _require_no_other_source(environment)
+    if text.startswith(("http://", "https://")):
+        raise ConnectionProblem(
+            f"{source} is the address of a web page or of an API, not a connection string. What to do: give the one of "
+            "the database itself, postgresql://user@host:5432/database; on Supabase the button Connect shows it."
+        )
+    # What names a driver, as SQLAlchemy (postgresql+psycopg2://) and Java (jdbc:postgresql://) do, means the same.
+    text = _OF_A_DRIVER.sub("postgresql://", text)
     try:
         if _is_ambiguous(text):
             raise psycopg.ProgrammingError("special characters")
         conninfo.conninfo_to_dict(text)
     except psycopg.ProgrammingError:
+        unknown = _unknown_parameter(text)
+        if unknown:
+            raise ConnectionProblem(
+                f"{source} has the parameter {unknown}, which PostgreSQL's own library does not know: it is meant for "
+                "another driver. What to do: leave it out here."
+            ) from None
         # libpq's message quotes the string, and with it the password.
         raise ConnectionProblem(
             f"{source} is not a connection string. Give it as postgresql://user@host:5432/database or as "
             "'host=… dbname=… user=…', with special characters of a password percent-encoded in the first form."
         ) from None
     return text
+
+
+def _unwrapped(text: str) -> str:
+    """The text without what a shell or an .env file leaves around it: blanks, a line feed, one pair of quotes."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
+def _require_no_other_source(environment: Mapping[str, str]) -> None:
+    """Raises ConnectionProblem where another tool's variable says where the database is, and nothing of ours does."""
+    found = [name for name in _OF_OTHER_TOOLS if environment.get(name)]
+    if found and not any(environment.get(name) for name in _OF_LIBPQ):
+        raise ConnectionProblem(
+            f"no database is given: DATABASE_URL is not set, and {found[0]}, which is, is not read. "
+            f'What to do: give it with --dsn "${found[0]}", once you have seen that it is the database that you mean.'
+        )
+
+
+def _unknown_parameter(text: str) -> str:
+    """The parameter of a connection string that libpq does not know, or ``""``.
+
+    Nothing is named that could be part of a password: what is no name, or follows one.
+    """
+    parameters = text.partition("?")[2]
+    names = [part.partition("=")[0] for part in parameters.split("&")] if "://" in text else _KEYWORD.findall(text)
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
+    if any(name.endswith("password") for name in names):
+        return ""
+    return next((name for name in names if name not in known and re.fullmatch(r"[A-Za-z_]\w*", name)), "")
 
 
 def _is_ambiguous(text: str) -> bool:

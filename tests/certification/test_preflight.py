@@ -16,6 +16,7 @@ from phase_1.findings import ERROR, Finding
 from phase_1.found import BATCH
 from phase_1.inventory import DEFAULT_ORGANIZATION
 from phase_1.problems import DONE, REFUSED, STOPPED
+from tests.application import former
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import OWNER, Database, Templates
 from tests.plugins.server import Server
@@ -81,20 +82,10 @@ SELECT '{}'::name AS name, NULL::text AS default_version, NULL::text COLLATE "C"
     NULL::text AS comment;
 """
 
-ORGANIZATIONS = """
+#: Organizations that the application has had before, with one of them.
+ORGANIZATIONS = f"""
 SET ROLE app_owner;
-CREATE TABLE public.organizations (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    name text NOT NULL UNIQUE,
-    slug text NOT NULL UNIQUE,
-    settings jsonb DEFAULT '{}',
-    is_active boolean DEFAULT TRUE,
-    created_at timestamp with time zone DEFAULT now(),
-    updated_at timestamp with time zone DEFAULT now()
-);
-ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
-CREATE POLICY phase_1_denied ON public.organizations
-    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
+{former.ORGANIZATIONS}
 INSERT INTO public.organizations (id, name, slug) VALUES ('11111111-1111-4111-8111-111111111111', 'Acme', 'acme');
 """
 
@@ -106,20 +97,7 @@ ADOPTED = (
 )
 
 #: A log as Phase 1 would create it.
-LOG = """
-SET ROLE app_owner;
-CREATE TABLE public.migration_log (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    phase text NOT NULL,
-    operation text NOT NULL,
-    status text NOT NULL CHECK (status IN ('started', 'completed', 'failed', 'skipped')),
-    details jsonb NOT NULL DEFAULT '{}',
-    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
-);
-ALTER TABLE public.migration_log ENABLE ROW LEVEL SECURITY;
-CREATE POLICY phase_1_denied ON public.migration_log
-    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
-"""
+LOG = f"SET ROLE app_owner; {former.LOG}"
 
 
 def entry(operation: str, phase: str = "phase_1") -> str:

@@ -17,6 +17,7 @@ from migrate import DELETE_WORDS
 from phase_1 import apply
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.inventory import DEFAULT_ORGANIZATION, NEW_TABLES, TABLES
+from tests.application import former
 from tests.application.statements import OLD_STATEMENTS
 from tests.application.statements import run as say
 from tests.plugins.certificate import Evidence
@@ -462,18 +463,7 @@ def test_rollback_asks_for_the_words_and_refuses_to_lose_other_clients(
 OWN_ORGANIZATIONS = f"""
     SET search_path = public, extensions;
     SET ROLE app_owner;
-    CREATE TABLE public.organizations (
-        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-        name text NOT NULL UNIQUE,
-        slug text NOT NULL UNIQUE,
-        settings jsonb DEFAULT '{{}}',
-        is_active boolean DEFAULT TRUE,
-        created_at timestamp with time zone DEFAULT now(),
-        updated_at timestamp with time zone DEFAULT now()
-    );
-    ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
-    CREATE POLICY phase_1_denied ON public.organizations
-        AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
+    {former.ORGANIZATIONS}
     REVOKE ALL ON public.organizations FROM anon, authenticated;
     INSERT INTO public.organizations (id, name, slug) VALUES ('{ACME}', 'Acme', 'acme');
 """

@@ -17,7 +17,8 @@ _OPT_IN = {
     "browser": "opens a page in Chromium; runs with `-m browser` only",
 }
 
-POINTS, _POINTS_OF_THE_LONG_RUN = 400, 10_000
+#: Points of failure that a certificate takes, that are tried on the way, and all night.
+POINTS, _POINTS_ON_THE_WAY, _POINTS_OF_THE_LONG_RUN = 400, 40, 10_000
 #: What a certificate says can be had again: only the long run wants other points each time.
 _SEED = 20261124
 
@@ -42,7 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--points",
         type=int,
         metavar="N",
-        help=f"points of failure to try ({POINTS}, with -m faults {_POINTS_OF_THE_LONG_RUN})",
+        help=f"points of failure to try ({_POINTS_ON_THE_WAY}, with --certify {POINTS}, "
+        f"with -m faults {_POINTS_OF_THE_LONG_RUN})",
     )
     group.addoption(
         "--fault-seed",
@@ -60,7 +62,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     long_run, option = is_asked_for(config, "faults"), config.option
     if option.points is None:
-        option.points = _POINTS_OF_THE_LONG_RUN if long_run else POINTS
+        on_the_way = POINTS if option.certify else _POINTS_ON_THE_WAY
+        option.points = _POINTS_OF_THE_LONG_RUN if long_run else on_the_way
     worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
         option.fault_seed = worker_input["fault_seed"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tests.application.former import LOG, ORGANIZATIONS
+
 #: The error of everything that is planted, and what it says.
 LOOT, RAN = "ZZ999", "planted code ran"
 
@@ -25,34 +27,6 @@ CREATE FUNCTION public.planted_trigger() RETURNS trigger LANGUAGE plpgsql AS $$B
 
 _PLANTED_BODY = f"LANGUAGE plpgsql AS $$BEGIN {_RUN} RETURN NULL; END$$"
 
-#: Organizations in the promised shape, with nothing granted and the policy that denies the web API.
-_ORGANIZATIONS = """
-CREATE TABLE public.organizations (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    name text NOT NULL UNIQUE,
-    slug text NOT NULL UNIQUE,
-    settings jsonb DEFAULT '{}',
-    is_active boolean DEFAULT TRUE,
-    created_at timestamp with time zone DEFAULT now(),
-    updated_at timestamp with time zone DEFAULT now()
-);
-ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
-CREATE POLICY phase_1_denied ON public.organizations
-    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
-"""
-_LOG = """
-CREATE TABLE public.migration_log (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    phase text NOT NULL,
-    operation text NOT NULL,
-    status text NOT NULL CHECK (status IN ('started', 'completed', 'failed', 'skipped')),
-    details jsonb NOT NULL DEFAULT '{}',
-    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
-);
-ALTER TABLE public.migration_log ENABLE ROW LEVEL SECURITY;
-CREATE POLICY phase_1_denied ON public.migration_log
-    AS RESTRICTIVE FOR ALL TO anon, authenticated USING (FALSE) WITH CHECK (FALSE);
-"""
 _COLUMNS = (
     "NULL::uuid AS id, 'x'::text AS name, 'default-org'::text AS slug, '{}'::jsonb AS settings, planted() AS is_active,"
     " now() AS created_at, now() AS updated_at"
@@ -64,7 +38,7 @@ _LOG_COLUMNS = (
 
 #: The application's own organizations, which the migration adopts, with the right to hang something on it granted.
 _ADOPTED = (
-    f"SET ROLE app_owner; {_ORGANIZATIONS} REVOKE ALL ON public.organizations FROM anon, authenticated, service_role;"
+    f"SET ROLE app_owner; {ORGANIZATIONS} REVOKE ALL ON public.organizations FROM anon, authenticated, service_role;"
 )
 
 #: A client_id that was there before, whose NULLs the migration fills: the one time that it writes rows of others.
@@ -179,7 +153,7 @@ _NAMES = (
         "organizations has an heir",
         "inheritance",
         "member",
-        f"{_ORGANIZATIONS} CREATE TABLE public.heir () INHERITS (public.organizations);"
+        f"{ORGANIZATIONS} CREATE TABLE public.heir () INHERITS (public.organizations);"
         " CREATE INDEX ON public.heir (slug) WHERE public.planted(1)",
         _KIND,
     ),
@@ -187,7 +161,7 @@ _NAMES = (
         "organizations has a trigger",
         "triggers",
         "member",
-        f"{_ORGANIZATIONS} CREATE TRIGGER planted BEFORE INSERT ON public.organizations"
+        f"{ORGANIZATIONS} CREATE TRIGGER planted BEFORE INSERT ON public.organizations"
         " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -195,7 +169,7 @@ _NAMES = (
         "organizations has a trigger of a statement",
         "triggers",
         "loner",
-        f"{_ORGANIZATIONS} CREATE TRIGGER planted AFTER INSERT ON public.organizations"
+        f"{ORGANIZATIONS} CREATE TRIGGER planted AFTER INSERT ON public.organizations"
         " FOR EACH STATEMENT EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -203,7 +177,7 @@ _NAMES = (
         "organizations has a deferred trigger",
         "triggers",
         "member",
-        f"{_ORGANIZATIONS} CREATE CONSTRAINT TRIGGER planted AFTER INSERT ON public.organizations"
+        f"{ORGANIZATIONS} CREATE CONSTRAINT TRIGGER planted AFTER INSERT ON public.organizations"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -211,28 +185,28 @@ _NAMES = (
         "organizations has a rule",
         "rules",
         "member",
-        f"{_ORGANIZATIONS} CREATE RULE planted AS ON INSERT TO public.organizations DO ALSO SELECT public.planted()",
+        f"{ORGANIZATIONS} CREATE RULE planted AS ON INSERT TO public.organizations DO ALSO SELECT public.planted()",
         _OWNER,
     ),
     Attack(
         "organizations has a default",
         "default expressions",
         "member",
-        f"{_ORGANIZATIONS} ALTER TABLE public.organizations ALTER is_active SET DEFAULT public.planted()",
+        f"{ORGANIZATIONS} ALTER TABLE public.organizations ALTER is_active SET DEFAULT public.planted()",
         _OWNER,
     ),
     Attack(
         "organizations has a check",
         "check expressions",
         "member",
-        f"{_ORGANIZATIONS} ALTER TABLE public.organizations ADD CHECK (public.planted(slug))",
+        f"{ORGANIZATIONS} ALTER TABLE public.organizations ADD CHECK (public.planted(slug))",
         _OWNER,
     ),
     Attack(
         "organizations has a generated column",
         "generated columns",
         "member",
-        f"{_ORGANIZATIONS} ALTER TABLE public.organizations"
+        f"{ORGANIZATIONS} ALTER TABLE public.organizations"
         " ADD more boolean GENERATED ALWAYS AS (public.planted(slug)) STORED",
         _OWNER,
     ),
@@ -240,21 +214,21 @@ _NAMES = (
         "organizations has an index on an expression",
         "index expressions",
         "member",
-        f"{_ORGANIZATIONS} CREATE INDEX ON public.organizations (public.planted_text(slug))",
+        f"{ORGANIZATIONS} CREATE INDEX ON public.organizations (public.planted_text(slug))",
         _OWNER,
     ),
     Attack(
         "organizations has an index of some rows",
         "index predicates",
         "member",
-        f"{_ORGANIZATIONS} CREATE INDEX ON public.organizations (slug) WHERE public.planted(1)",
+        f"{ORGANIZATIONS} CREATE INDEX ON public.organizations (slug) WHERE public.planted(1)",
         _OWNER,
     ),
     Attack(
         "organizations has an exclusion constraint",
         "exclusion constraints",
         "member",
-        f"{_ORGANIZATIONS} ALTER TABLE public.organizations"
+        f"{ORGANIZATIONS} ALTER TABLE public.organizations"
         " ADD EXCLUDE USING hash (slug WITH =) WHERE (public.planted(slug))",
         _OWNER,
     ),
@@ -262,7 +236,7 @@ _NAMES = (
         "organizations has statistics on an expression",
         "extended statistics",
         "member",
-        f"{_ORGANIZATIONS} CREATE STATISTICS planted ON (public.planted_text(slug)), id FROM public.organizations",
+        f"{ORGANIZATIONS} CREATE STATISTICS planted ON (public.planted_text(slug)), id FROM public.organizations",
         _OWNER,
         pg=">=14",
     ),
@@ -271,14 +245,14 @@ _NAMES = (
         "domains",
         "member",
         "CREATE DOMAIN public.word AS text CHECK (public.planted(VALUE));"
-        + _ORGANIZATIONS.replace("slug text", "slug public.word"),
+        + ORGANIZATIONS.replace("slug text", "slug public.word"),
         _OWNER,
     ),
     Attack(
         "organizations has policies",
         "policies",
         "member",
-        f"{_ORGANIZATIONS} CREATE POLICY planted ON public.organizations USING (public.planted());"
+        f"{ORGANIZATIONS} CREATE POLICY planted ON public.organizations USING (public.planted());"
         " ALTER TABLE public.organizations FORCE ROW LEVEL SECURITY",
         _OWNER,
     ),
@@ -286,7 +260,7 @@ _NAMES = (
         "migration_log has a trigger",
         "triggers",
         "member",
-        f"{_LOG} CREATE TRIGGER planted BEFORE INSERT ON public.migration_log"
+        f"{LOG} CREATE TRIGGER planted BEFORE INSERT ON public.migration_log"
         " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
         _OWNER,
     ),
@@ -294,7 +268,7 @@ _NAMES = (
         "migration_log says what was never done",
         "tables",
         "loner",
-        f"{_LOG} INSERT INTO public.migration_log (phase, operation, status)"
+        f"{LOG} INSERT INTO public.migration_log (phase, operation, status)"
         " VALUES ('phase_1', 'create_organizations', 'completed'); GRANT ALL ON public.migration_log TO PUBLIC",
         _OWNER,
     ),

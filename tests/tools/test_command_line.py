@@ -150,6 +150,60 @@ def test_database_that_cannot_be_reached_is_named(dsn: str, words: str) -> None:
     assert _is_one_clear_message(ended)
 
 
+@exit_codes
+@pytest.mark.parametrize(
+    ("dsn", "words"),
+    [
+        ("postgresql://someone@127.0.0.1/app?pgbouncer=true", "--dsn has the parameter pgbouncer,"),
+        ("postgresql://someone:s3cret@127.0.0.1/app?sslmode=prefer&schema=public", "--dsn has the parameter schema,"),
+        ("host=127.0.0.1 connection_limit=1 user=someone", "--dsn has the parameter connection_limit,"),
+        ("https://abcdefgh.supabase.co", "--dsn is the address of a web page or of an API"),
+        ("mysql://someone@127.0.0.1/app", "--dsn is not a connection string"),
+    ],
+    ids=["pgbouncer", "schema", "keyword", "https", "another database"],
+)
+def test_connection_string_of_another_tool_is_told_from_a_mistake(dsn: str, words: str) -> None:
+    """A parameter that is another driver's is named, and an address of a web API is called that; exit code 2.
+
+    The string works in the application, and whoever copied it looks for the mistake in the password.
+    """
+    ended = run("--dsn", dsn, "--force")
+    assert ended.status == problems.USAGE
+    assert words in ended.err
+    assert "s3cret" not in ended.err
+    assert _is_one_clear_message(ended)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    ["{}\n", " {} ", '"{}"', "'{}'\n", "jdbc:{}", "{psycopg}", "{asyncpg}"],
+    ids=["line feed", "blanks", "quotes", "single quotes", "java", "postgres+psycopg2", "postgresql+asyncpg"],
+)
+def test_connection_string_as_other_tools_keep_it_is_understood(database: Database, wrapped: str) -> None:
+    """A driver in the scheme, and quotes and a line feed as an .env file leaves them, do not stand in the way.
+
+    What means one thing only is no reason to send somebody away at night.
+    """
+    dsn = database.owner_dsn
+    rest = dsn.partition("://")[2]
+    given = wrapped.format(dsn, psycopg=f"postgres+psycopg2://{rest}", asyncpg=f"postgresql+asyncpg://{rest}")
+    assert run("--status", "--dsn", given).status == 0
+    assert _program("--status", DATABASE_URL=given).status == 0
+
+
+@exit_codes
+@pytest.mark.parametrize("name", ["SUPABASE_DB_URL", "DIRECT_URL", "POSTGRES_URL"])
+def test_variable_of_another_tool_is_named(database: Database, name: str) -> None:
+    """Where only another tool's variable says where the database is, it is named, and not taken; exit code 2.
+
+    libpq would look for a database on this very machine instead.
+    """
+    ended = _program("--status", **{name: database.owner_dsn})
+    assert ended.status == problems.USAGE
+    assert f'give it with --dsn "${name}"' in ended.err
+    assert _program("--status", **{name: "nowhere", "DATABASE_URL": database.owner_dsn}).status == 0
+
+
 @pytest.mark.parametrize(
     ("dsn", "environment", "words"),
     [

@@ -1,0 +1,22 @@
+"""The cases of each check, in a module of its name: what it finds, what it does not, and what mends it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from tests.support.cases import Case
+
+#: Modules of the folder that are about no check.
+_SHARED = {"states"}
+
+
+def names() -> set[str]:
+    """The checks that have a module here."""
+    return {module.name for module in iter_modules(__path__)} - _SHARED
+
+
+def cases(when: str) -> tuple[Case, ...]:
+    """The cases ``BEFORE`` the migration or the rollback, or those ``AFTERWARDS``, of every check."""
+    modules = (import_module(f"{__name__}.{name}") for name in sorted(names()))
+    return tuple(case for module in modules for case in getattr(module, when, ()))

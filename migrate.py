@@ -48,7 +48,7 @@ from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
 from phase_1.options import Options, parse
 from phase_1.plan import Loss, Plan, Scripts
-from phase_1.problems import DONE, FAILED, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
+from phase_1.problems import DONE, FAILED, PROGRAM, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.scripts import require_all
 from phase_1.verify import ERROR, Finding, Report, ask, pooler, report
 
@@ -62,7 +62,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         options = parse(given)
     except UsageProblem as problem:
         console = Console(as_json="--json" in given, aside=False)
-        console.complain(f"usage: {problem}\nSee migrate.py --help.")
+        console.complain(f"usage: {problem}\nSee {PROGRAM} --help.")
         return console.finish(USAGE)
     console = Console(as_json=options.json, aside=options.dry_run)
     if options.action == "demo":
@@ -87,7 +87,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         at = extract_tb(error.__traceback__)[-1]
         console.complain(
             f"failed, as nobody has foreseen, in {at.name} ({at.filename}:{at.lineno}): {text}. "
-            "What to do: migrate.py --status says what was done."
+            f"What to do: {PROGRAM} --status says what was done."
         )
         only_looked = options.dry_run or options.action in ("verify", "status")
         return console.finish(FAILED if only_looked else STOPPED)

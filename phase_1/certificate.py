@@ -94,7 +94,9 @@ def trusted_key(path: str) -> Any:
         from securesystemslib.exceptions import Error  # noqa: PLC0415
         from securesystemslib.signer import SSlibKey  # noqa: PLC0415
     except ImportError:
-        raise UsageProblem("--trusted-key needs what is not installed: pip install -e '.[signed]'") from None
+        raise UsageProblem(
+            "--trusted-key needs securesystemslib. What to do: pip install 'securesystemslib[crypto]'"
+        ) from None
     try:
         return SSlibKey.from_crypto(load_pem_public_key(Path(path).read_bytes()))
     except OSError as error:

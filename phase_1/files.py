@@ -15,7 +15,10 @@ from typing import Dict, List, Optional, Sequence
 
 PACKAGE = "phase_1"
 ROOT = Path(__file__).resolve().parent.parent
-_PACKAGE_FOLDER, _SQL_FOLDER = ROOT / PACKAGE, ROOT / "sql"
+_PACKAGE_FOLDER = ROOT / PACKAGE
+#: A wheel has its SQL in the package: `sql` at the top of site-packages may be somebody else's.
+_INSTALLED = (_PACKAGE_FOLDER / "sql").is_dir() and not (ROOT / "sql" / "phase_1_multitenant_schema.sql").exists()
+_SQL_FOLDER = _PACKAGE_FOLDER / "sql" if _INSTALLED else ROOT / "sql"
 
 #: What has the name of a module at the top of the repository, and belongs there.
 _RESIDENTS = ("conftest.py", "migrate.py", PACKAGE, "tests")
@@ -103,13 +106,16 @@ def strangers() -> List[str]:
 
     Nothing of it is imported, but what else would it be there for?
     """
-    inside = [
-        path
-        for path in _PACKAGE_FOLDER.iterdir()
-        if f"{PACKAGE}/{path.name}" not in READ and path.name != "__pycache__" and (path.is_dir() or _module(path))
-    ]
-    beside = [path for path in ROOT.iterdir() if path.name not in _RESIDENTS and _shadows(_module(path))]
-    return [path.relative_to(ROOT).as_posix() + "/" * path.is_dir() for path in sorted(inside) + sorted(beside)]
+    own = {
+        "__pycache__",
+        *(Path(name).name for name in READ if name.startswith(f"{PACKAGE}/")),
+        *(["sql"] if _INSTALLED else []),
+    }
+    inside = [path for path in _PACKAGE_FOLDER.iterdir() if path.name not in own and (path.is_dir() or _module(path))]
+    # Beside a wheel are the libraries themselves.
+    beside = [] if _INSTALLED else [path for path in ROOT.iterdir() if path.name not in _RESIDENTS]
+    found = sorted(inside) + sorted(path for path in beside if _shadows(_module(path)))
+    return [path.relative_to(ROOT).as_posix() + "/" * path.is_dir() for path in found]
 
 
 def _module(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,17 @@ def test_files_are_those_of_the_repository() -> None:
     A certificate would be about other files than those that were tested.
     """
     assert {name: hashlib.sha256(content).hexdigest() for name, content in READ.items()} == _digests(ROOT)
+
+
+def test_version_is_that_of_the_changes(tree: Path) -> None:
+    """--version says which entry of CHANGELOG.md is the newest that is in.
+
+    Whoever upgrades would read about another version.
+    """
+    with start("--version", environment=without_python(), directory=tree) as process:
+        out, _ = process.communicate(timeout=_PATIENCE)
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert out == f"phase-1 {headings[0]}\n"
 
 
 @pytest.mark.parametrize("flags", [(), ("-I", "-B")], ids=["python", "python -I -B"])

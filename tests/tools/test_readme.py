@@ -38,7 +38,7 @@ def test_page_names_only_options_that_exist(page: str) -> None:
     known = set(re.findall(r"--[a-z-]+", parser().format_help()))
     used = {
         option
-        for line in re.findall(r"migrate\.py (?:[^`\n\\]|\\\n)*", page)
+        for line in re.findall(r"(?:migrate\.py|/phase-1) (?:[^`\n\\]|\\\n)*", page)
         for option in re.findall(r"--[a-z-]+", line.partition("#")[0])
     }
     assert used - known == set()

@@ -4,11 +4,36 @@ It goes through these stages: what was asked, where, what is there, what speaks 
 missing, the questions, doing it, checking it. Each is a module of ``phase_1``.
 """
 
-from __future__ import annotations
-
 import sys
+
+if __name__ == "__main__":
+    # Nothing beside this file is imported in place of a library, nor of the standard library: its folder is on no path.
+    # Until that is so, nothing but `sys`, which is built in, may be imported: `from __future__` would be.
+    _first, sys.path[:] = sys.path[:1], sys.path[1:]
+    import os
+
+    # With `python -m migrate` Python puts in the folder that it was started in; the library is where this file is, too.
+    _apart = os.path.realpath(os.curdir) if __spec__ else os.path.dirname(os.path.realpath(__file__))
+    sys.path[:] = [each for each in _first + sys.path if each not in ("", ".") and os.path.realpath(each) != _apart]
+
+import os
 from traceback import extract_tb
 from typing import Any, List, Optional, Sequence, Tuple
+
+
+def _load_what_is_hashed() -> None:
+    """Has the package compiled from the very bytes that a certificate is compared with; see phase_1/files.py."""
+    path = os.path.join(os.path.dirname(os.path.realpath(__file__)), "phase_1", "files.py")
+    with open(path, "rb") as file:
+        content = file.read()
+    files = sys.modules["phase_1.files"] = type(sys)("phase_1.files")
+    files.__file__ = path
+    exec(compile(content, path, "exec", dont_inherit=True), files.__dict__)  # noqa: S102 - the package's first module
+    files.load_from_memory(content)
+
+
+if "phase_1" not in sys.modules:
+    _load_what_is_hashed()
 
 import psycopg
 
@@ -18,12 +43,14 @@ from phase_1.apply import Sessions, run
 from phase_1.certificate import Certificate
 from phase_1.connection import redact, value, where
 from phase_1.console import Console
+from phase_1.files import load_suite
 from phase_1.findings import ERROR, Finding
 from phase_1.found import Found, begin_reading, inspect
 from phase_1.inventory import DEFAULT_SLUG
 from phase_1.options import Options, parse
 from phase_1.plan import Loss, Plan, Scripts
-from phase_1.problems import DONE, FAILED, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
+from phase_1.problems import DONE, FAILED, PROGRAM, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
+from phase_1.scripts import require_all
 from phase_1.trust import Untrusted
 from phase_1.verify import Report, ask, pooler, report
 
@@ -37,13 +64,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         options = parse(given)
     except UsageProblem as problem:
         console = Console(as_json="--json" in given, aside=False)
-        console.complain(f"usage: {problem}", "See migrate.py --help.")
+        console.complain(f"usage: {problem}", f"See {PROGRAM} --help.")
         return console.finish(USAGE)
-    if options.action == "demo":
-        from tests.demo import main as demo  # noqa: PLC0415 - it needs the suite's extra
-
-        return demo()
     console = Console(as_json=options.json, aside=options.dry_run)
+    if options.action == "demo":
+        return _demo(console)
     dsn = ""
     try:
         dsn = where(options.dsn)
@@ -68,14 +93,28 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         at = extract_tb(error.__traceback__)[-1]
         console.complain(
             f"failed, as nobody has foreseen, in {at.name} ({at.filename}:{at.lineno}): {text}. "
-            "What to do: migrate.py --status says what was done."
+            f"What to do: {PROGRAM} --status says what was done."
         )
         only_looked = options.dry_run or options.action in ("verify", "status")
         return console.finish(FAILED if only_looked else STOPPED)
 
 
+def _demo(console: Console) -> int:
+    sys.modules.setdefault("migrate", sys.modules[__name__])  # which the demo runs
+    try:
+        load_suite()
+        from tests.demo import main as demo  # noqa: PLC0415 - it needs the suite's extra
+    except ModuleNotFoundError as error:
+        console.complain(
+            f"--demo needs the test suite: {error}. What to do: pip install -e '.[suite]' in a clone of the repository."
+        )
+        return console.finish(USAGE)
+    return demo()
+
+
 def _act(dsn: str, options: Options, console: Console) -> int:
     certificate = _certificate(options, console)
+    require_all()
     sessions = Sessions(dsn)
     try:
         if options.action == "verify":

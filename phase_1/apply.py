@@ -20,7 +20,7 @@ from phase_1.connection import APPLICATION_NAME, Session, close, connect, redact
 from phase_1.found import ADVISORY_LOCK, Found
 from phase_1.options import Options
 from phase_1.plan import Plan, Step, Transaction, drops_the_log
-from phase_1.problems import FAILED, STOPPED, AnotherRunner, ConnectionProblem, Problem
+from phase_1.problems import FAILED, PROGRAM, STOPPED, AnotherRunner, ConnectionProblem, Problem
 from phase_1.scripts import identifier, literal
 from phase_1.shown import QUERY, each_text, printable, quotes_a_value, reason, stored_reason
 
@@ -85,12 +85,13 @@ class Failed(Problem):
         if self.verdict == COMMITTED:
             return (
                 "The connection broke before the server had answered, and the server says that it got through: the "
-                "step is done. What to do: migrate.py --status."
+                f"step is done. What to do: {PROGRAM} --status."
             )
         if self.verdict == UNKNOWN:
             return (
                 "The server cannot be reached, is still at what it was sent last, or was not waited for, so whether "
-                "that got through is unknown. What to do: once it is back and done with it, migrate.py --status says."
+                "that got through is unknown. What to do: once it is back and done with it, "
+                f"{PROGRAM} --status says."
             )
         if self.online:
             return (

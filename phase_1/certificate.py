@@ -15,13 +15,12 @@ from typing import Any, Dict, Iterable, List, NoReturn, Set, Tuple
 
 import psycopg
 
+from phase_1.files import READ, strangers
 from phase_1.findings import ERROR, WARNING, Finding
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.inventory import TABLES
 from phase_1.options import Options
 from phase_1.problems import Refused, UsageProblem
-
-ROOT = Path(__file__).resolve().parent.parent
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -82,9 +81,8 @@ def _major(server: Dict[str, Any]) -> int:
 
 
 def files() -> Dict[str, str]:
-    """What a certificate is about: the SQL files and the runner's, each with its SHA-256."""
-    found = [*sorted((ROOT / "sql").glob("*.sql")), ROOT / "migrate.py", *sorted((ROOT / "phase_1").glob("*.py"))]
-    return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    """What a certificate is about: the SQL files and the runner's, each with the SHA-256 of what was read of it."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in READ.items()}
 
 
 def trusted_key(path: str) -> Any:
@@ -96,7 +94,9 @@ def trusted_key(path: str) -> Any:
         from securesystemslib.exceptions import Error  # noqa: PLC0415
         from securesystemslib.signer import SSlibKey  # noqa: PLC0415
     except ImportError:
-        raise UsageProblem("--trusted-key needs what is not installed: pip install -e '.[signed]'") from None
+        raise UsageProblem(
+            "--trusted-key needs securesystemslib. What to do: pip install 'securesystemslib[crypto]'"
+        ) from None
     try:
         return SSlibKey.from_crypto(load_pem_public_key(Path(path).read_bytes()))
     except OSError as error:
@@ -196,6 +196,13 @@ def require(certificate: Certificate) -> None:
     if any(told.values()):
         which = "; ".join(f"{what}: {', '.join(names)}" for what, names in told.items() if names)
         _refuse(certificate.path, f"is about other files than these: {which}")
+    others = strangers()
+    if others:
+        _refuse(
+            certificate.path,
+            f"does not cover {', '.join(others)}, and Python could import that instead of what it covers. "
+            "What to do: remove it",
+        )
 
 
 def _refuse(path: str, what: str) -> NoReturn:

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
 
+from phase_1 import __version__
 from phase_1.inventory import TABLES, TIME
-from phase_1.problems import UsageProblem
+from phase_1.problems import PROGRAM, UsageProblem
 
 TRANSACTIONAL, ONLINE = "transactional", "online"
 
@@ -70,7 +71,7 @@ def _milliseconds(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line of ``migrate.py``."""
     made = _Parser(
-        prog="migrate.py",
+        prog=PROGRAM,
         description="Phase 1: gives every row of a PostgreSQL application to a client, and takes it back.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -132,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--strict", action="store_true", help="with --certificate: refuse a schema that it does not know, too"
     )
+    made.add_argument("--version", action="version", version=f"phase-1 {__version__}")
     made.add_argument("--json", action="store_true", help="write the result as JSON to standard output")
     return made
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+#: What the person has typed: a wheel installs the runner as ``phase-1``.
+PROGRAM = "phase-1" if Path(sys.argv[0]).stem == "phase-1" else "migrate.py"
+
 DONE, FAILED, USAGE, REFUSED, VIOLATIONS, STOPPED, OCCUPIED = range(7)
 
 

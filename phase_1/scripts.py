@@ -1,4 +1,4 @@
-"""Reads the files in ``sql/``: text split by ``-- name:`` headers, with psql's placeholders.
+"""The files in ``sql/``: text split by ``-- name:`` headers, with psql's placeholders.
 
 ``:"name"`` becomes an identifier, ``:'name'`` a literal, ``:name`` SQL text.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from phase_1.files import READ
+from phase_1.problems import Problem
 from phase_1.shown import printable
-
-SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 
 #: The files with the steps.
 SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
+_FILES = (SCHEMA, ROLLBACK, "phase_1_trust.sql", "phase_1_preflight.sql", "phase_1_verify.sql", "phase_1_queries.sql")
 
 #: What a placeholder stands for; None leaves out the statement that it is in.
 Value = Union[str, Sequence[str], None]
@@ -153,16 +153,34 @@ def fill(text: str, values: Values, where: str) -> Optional[str]:
 
 
 @lru_cache(maxsize=None)  # noqa: UP033 - functools.cache came with Python 3.9
-def read(name: str, directory: Path = SQL_DIRECTORY) -> Tuple[Section, ...]:
-    """The sections of a file in ``sql/``, in its order.
+def read(name: str) -> Tuple[Section, ...]:
+    """The sections of a file in ``sql/``, in its order, as the file was when the program began.
 
-    Raises ScriptError if the file is not there, holds SQL before the first header, or a name twice.
+    Raises ScriptError if the file could not be read, or is not what it should be.
     """
-    path = directory / name
+    path = f"sql/{name}"
+    if path not in READ:
+        raise ScriptError(f"{path}: is not there, or cannot be read")
+    return parse(READ[path], path)
+
+
+def require_all() -> None:
+    """Raises Problem unless all of ``sql/`` can be used: what is missing is found before anything is touched."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ScriptError(f"{path}: {error.strerror}") from error
+        for name in _FILES:
+            read(name)
+    except ScriptError as error:
+        raise Problem(
+            f"failed: {error}. Nothing was touched. What to do: take these files from the repository again."
+        ) from None
+
+
+def parse(content: bytes, path: str) -> Tuple[Section, ...]:
+    """The sections of a text. Raises ScriptError if it holds SQL before the first header, or a name twice."""
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ScriptError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from error
     sections: List[Section] = []
     headers: Dict[str, str] = {}
     body: List[str] = []

@@ -1002,6 +1002,38 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "test_tampering_with_the_signature: not said: 'is not signed with the trusted key'",
             Change("phase_1/certificate.py", "        opened.verify([key], 1)\n", ""),
         ),
+        (
+            "what lies beside migrate.py is imported",
+            "test_code_that_is_planted: a library beside migrate.py was run",
+            Change(
+                RUNNER,
+                "    sys.path[:] = [each for each in _first + sys.path if",
+                "    _ = [each for each in sys.path if",
+            ),
+            Change(RUNNER, "    _first, sys.path[:] = sys.path[:1], sys.path[1:]\n", ""),
+        ),
+        (
+            "Python loads the package as it loads any other one",
+            "test_code_that_is_planted_is_not_run[a module compiled at the right time-python]: "
+            "a module compiled at the right time was run",
+            Change(
+                RUNNER,
+                'if "phase_1" not in sys.modules:\n    _load_what_is_hashed()\n',
+                'if __name__ == "__main__":\n    sys.path.insert(0, _apart)\n',
+            ),
+        ),
+        (
+            "what could be imported instead is not refused",
+            "test_code_that_is_planted: not said: 'does not cover rich/'",
+            Change("phase_1/certificate.py", "    if others:\n", "    if False:\n"),
+        ),
+        (
+            "the SQL is read when it is used",
+            "test_file_that_changes: what was written meanwhile was run",
+            Change("phase_1/scripts.py", "import READ\n", "import READ, ROOT\n"),
+            Change("phase_1/scripts.py", "parse(READ[path], path)", "parse((ROOT / path).read_bytes(), path)"),
+            Change(RUNNER, "    require_all()\n", ""),
+        ),
     ],
     "schema-is-known": [
         (

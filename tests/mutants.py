@@ -100,6 +100,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("phase_1/certificate.py", ".*", ("test_gate.py", "test_certificate.py")),
     ("phase_1/connection.py", ".*", ("test_command_line.py", "test_secrets.py", "test_obstacles.py")),
     ("phase_1/console.py", ".*", ("test_console.py", "test_command_line.py", "test_verify.py", "test_preflight.py")),
+    ("phase_1/files.py", ".*", ("test_files.py", "test_gate.py")),
     ("phase_1/fingerprint.py", ".*", ("test_fingerprint.py",)),
     ("phase_1/found.py", ".*", (_END_STATE, "test_preflight.py", "test_partitioned.py", "test_rollback.py")),
     ("phase_1/journal.py", ".*", ("test_failures.py", "test_rerun.py")),
@@ -118,7 +119,7 @@ _PATHS_OF_PYTHON = (
     "tests/certification",
     *(
         f"tests/tools/test_{each}.py"
-        for each in ("command_line", "console", "certificate", "fingerprint", "scripts", "secrets")
+        for each in ("command_line", "console", "certificate", "files", "fingerprint", "scripts", "secrets")
     ),
 )
 

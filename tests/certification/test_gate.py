@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
+import marshal
+import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,14 @@ import pytest
 from phase_1.certificate import application
 from phase_1.fingerprint import Fingerprint, difference, fingerprint, sha256
 from phase_1.inventory import TABLES
-from phase_1.problems import DONE, REFUSED, USAGE
+from phase_1.problems import DONE, FAILED, REFUSED, USAGE
 from tests.application.load import VARIANTS
 from tests.claims import Claim
 from tests.plugins.certificate import Evidence
 from tests.plugins.database import Database, Templates
-from tests.support.certificate import PASSED, ROOT, STAGING, Document, TestResult, document, statement
+from tests.support.certificate import PASSED, STAGING, Document, TestResult, document, statement
 from tests.support.keys import Keys, make_keys
-from tests.support.runner import Run, run, start
+from tests.support.runner import Run, at_a_terminal, copied, run, start, without_python
 
 _TABLES = [table.name for table in TABLES]
 _PATIENCE = 60.0  # seconds for a run as a program of its own; it takes one
@@ -515,6 +519,20 @@ def _one_file_less(tree: Path) -> None:
     (tree / "sql" / "phase_1_queries.sql").unlink()
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the files that a certificate is about."""
+    return copied(tmp_path / "tree")
+
+
+def _program(tree: Path, *arguments: str, flags: tuple[str, ...] = ()) -> Run:
+    """Runs the copy as a program. Nobody listens at its DSN: a run that gets through the gate says so."""
+    arguments = ("--dsn", "postgresql://127.0.0.1:1/app", *arguments)
+    with start(*arguments, environment=without_python(), directory=tree, flags=flags) as process:
+        out, err = process.communicate(timeout=_PATIENCE)
+    return Run(process.returncode, out, err)
+
+
 @pytest.mark.claim("certificate-gates")
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -529,7 +547,7 @@ def test_change_of_a_file_is_refused(
     words: str,
     certified: Document,
     keys: tuple[Keys, Keys],
-    untouched: Database,
+    tree: Path,
     tmp_path: Path,
     evidence: Evidence,
     request: pytest.FixtureRequest,
@@ -538,18 +556,10 @@ def test_change_of_a_file_is_refused(
 
     The last-minute correction is the one that nobody has tested.
     """
-    tree = tmp_path / "tree"
-    for name in ("sql", "phase_1"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "migrate.py", tree)
     file = _write(tmp_path / "c.json", keys[0].key.envelope(json.dumps(statement(certified)).encode()))
 
     def ended() -> Run:
-        arguments = ("--certificate", file, "--trusted-key", keys[0].public)
-        # Nobody listens there: a run that gets through the gate says so.
-        with start("--dsn", "postgresql://127.0.0.1:1/app", *arguments, directory=tree) as process:
-            out, err = process.communicate(timeout=_PATIENCE)
-        return Run(process.returncode, out, err)
+        return _program(tree, "--certificate", file, "--trusted-key", keys[0].public)
 
     through = ended()
     assert (through.status, "no connection" in through.err) == (USAGE, True), through
@@ -557,3 +567,146 @@ def test_change_of_a_file_is_refused(
     refused = ended()
     assert (refused.status, words in refused.err) == (REFUSED, True), f"not said: {words!r}; but: {refused}"
     evidence("tampering", [{"what": request.node.callspec.id, "with the trusted key": f"{REFUSED}, “… {words} …”"}])
+
+
+# What is planted in a copy of the files: code that leaves a mark if it is run.
+Plant = Callable[[Path, bytes], None]
+
+
+def _file(name: str) -> Plant:
+    def plant(tree: Path, code: bytes) -> None:
+        path = tree / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(code)
+
+    return plant
+
+
+def _sourceless(name: str) -> Plant:
+    """Compiled code where a module would be, with no source that it could be compared with."""
+    return lambda tree, code: _file(name)(tree, MAGIC_NUMBER + bytes(12) + marshal.dumps(compile(code, name, "exec")))
+
+
+def _forged(header: Callable[[bytes, os.stat_result], bytes]) -> Plant:
+    """What Python keeps of a module that it has compiled, with something before it, under a header that is in order."""
+
+    def plant(tree: Path, code: bytes) -> None:
+        path = tree / "phase_1" / "plan.py"
+        source = path.read_bytes()
+        compiled = marshal.dumps(
+            compile(code + source.replace(b"from __future__ import annotations", b""), path, "exec")
+        )
+        kept = Path(cache_from_source(str(path))).relative_to(tree)
+        _file(kept.as_posix())(tree, MAGIC_NUMBER + header(source, path.stat()) + compiled)
+
+    return plant
+
+
+def _of_this_source(source: bytes, stat: os.stat_result) -> bytes:
+    return struct.pack("<III", 0, int(stat.st_mtime), len(source))
+
+
+def _not_to_be_compared(source: bytes, stat: os.stat_result) -> bytes:
+    return struct.pack("<I", 1) + bytes(8)
+
+
+_EXTENSION = EXTENSION_SUFFIXES[0]
+IGNORED = "no connection"
+PLANTED: dict[str, tuple[Plant, str]] = {
+    "a library beside migrate.py": (_file("rich/__init__.py"), "does not cover rich/"),
+    "a library that is only tried": (_file("psycopg_c/__init__.py"), "does not cover psycopg_c/"),
+    "a part of Python": (_file("json.py"), "does not cover json.py"),
+    "a part of Python that is needed first": (_file("typing.py"), "does not cover typing.py"),
+    "a part of Python that hides as syntax": (_file("__future__.py"), "does not cover __future__.py"),
+    "a part of Python, compiled": (_sourceless("json.pyc"), "does not cover json.pyc"),
+    "the package once more": (_file(f"phase_1{_EXTENSION}"), f"does not cover phase_1{_EXTENSION}"),
+    "a folder before a module": (_file("phase_1/apply/__init__.py"), "does not cover phase_1/apply/"),
+    "a folder that is no package": (_file("phase_1/more/extra.py"), "does not cover phase_1/more/"),
+    "an extension module before a module": (
+        _file(f"phase_1/apply{_EXTENSION}"),
+        f"does not cover phase_1/apply{_EXTENSION}",
+    ),
+    "an extension module of another Python": (_file("phase_1/apply.abi3.so"), "does not cover phase_1/apply.abi3.so"),
+    "a compiled module without a source": (_sourceless("phase_1/extra.pyc"), "does not cover phase_1/extra.pyc"),
+    "a module compiled at the right time": (_forged(_of_this_source), IGNORED),
+    "a module compiled, not to be compared": (_forged(_not_to_be_compared), IGNORED),
+}
+
+
+@pytest.mark.claim("certificate-gates")
+@pytest.mark.parametrize("flags", [(), ("-I", "-B")], ids=["python", "python -I -B"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_code_that_is_planted_is_not_run(
+    name: str,
+    flags: tuple[str, ...],
+    certified: Document,
+    keys: tuple[Keys, Keys],
+    tree: Path,
+    tmp_path: Path,
+    evidence: Evidence,
+) -> None:
+    """What Python would import instead of a certified file or of a library is not imported, and is refused by its path.
+
+    One file beside those that were certified would run as the owner of the tables.
+    """
+    plant, words = PLANTED[name]
+    mark = tmp_path / "mark"
+    plant(tree, f"open({str(mark)!r}, 'w').close()\n".encode())
+    file = _write(tmp_path / "c.json", keys[0].key.envelope(json.dumps(statement(certified)).encode()))
+    ended = _program(tree, "--certificate", file, "--trusted-key", keys[0].public, flags=flags)
+    assert not mark.exists(), f"{name} was run: {ended}"
+    expected = USAGE if words == IGNORED else REFUSED
+    assert (ended.status, words in ended.err) == (expected, True), f"not said: {words!r}; but: {ended}"
+    led_to = "not run" if words == IGNORED else f"not run; {REFUSED}, “… {words} …”"
+    evidence("tampering", [{"what": name, "with the trusted key": led_to}])
+
+
+@pytest.mark.claim("certificate-gates")
+def test_file_that_changes_while_it_is_asked_is_not_what_runs(
+    templates: Templates, certified: Document, keys: tuple[Keys, Keys], tree: Path, tmp_path: Path, evidence: Evidence
+) -> None:
+    """Every file, changed while the question stands, runs as it was when the certificate was compared with it.
+
+    The question may stand all night, and the answer was given to what was certified.
+    """
+    mark = tmp_path / "mark"
+    database = templates.clone("founding-tiny")
+
+    def change() -> None:
+        for path in sorted(tree.rglob("*.py")):
+            path.write_text(f"open({str(mark)!r}, 'w').close()\n")
+        for path in sorted((tree / "sql").iterdir()):
+            text = path.read_text(encoding="utf-8")
+            for header in ("done", "sample"):
+                text = text.replace(f"-- {header}: ", f"-- {header}: COMMIT; CREATE TABLE public.planted (); ")
+            path.write_text(text.replace(";\n\n", ";\nCREATE TABLE public.planted ();\n\n"), encoding="utf-8")
+
+    file = _write(tmp_path / "c.json", keys[0].key.envelope(json.dumps(statement(certified)).encode()))
+    gate = ("--certificate", file, "--trusted-key", keys[0].public, "--strict")
+    status, said = at_a_terminal(
+        "--dsn",
+        database.owner_dsn,
+        *gate,
+        answers=["y", "y"],
+        environment=without_python() | {"TERM": "xterm"},
+        directory=tree,
+        meanwhile=change,
+    )
+    assert database.query("SELECT to_regclass('public.planted')") == [(None,)], "what was written meanwhile was run"
+    assert (status, mark.exists()) == (DONE, False), said
+    database.drop()
+    evidence("tampering", [{"what": "every file, while it is asked", "with the trusted key": "runs as certified"}])
+
+
+@pytest.mark.claim("certificate-gates")
+def test_runner_without_its_sql_stops_before_it_connects(tree: Path) -> None:
+    """Where a file in ``sql/`` is missing, it is named before anything is connected to, without a certificate too.
+
+    The queries come last: their file would be missed when all is committed.
+    """
+    _one_file_less(tree)
+    ended = _program(tree)
+    assert (ended.status, ended.out) == (FAILED, ""), ended
+    assert ended.err.startswith(
+        "failed: sql/phase_1_queries.sql: is not there, or cannot be read. Nothing was touched."
+    )

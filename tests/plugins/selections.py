@@ -12,6 +12,7 @@ import pytest
 _OPT_IN = {
     "benchmark": "measures, at the scale of --sales; runs with `-m benchmark` only",
     "docker": "needs a Docker engine; runs with `-m docker` only",
+    "packaging": "installs the wheel from a package index, on the oldest Python too; runs with `-m packaging` only",
     "staging": "looks at the staging database of --dsn, and at nothing else; runs with `-m staging` only",
     "faults": "the long run: --points of failure, and each system call of a backend; runs with `-m faults` only",
     "browser": "opens a page in Chromium; runs with `-m browser` only",

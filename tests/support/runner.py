@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
+import pty
+import select
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from tests.support.watchdog import REPOSITORY
 
 #: The variables that say where a database is; a test that means to set one starts without them.
 WHERE = ("DATABASE_URL", "SUPABASE_DB_", "SUPABASE_SERVICE_ROLE_", "PG")
+_PATIENCE = 20.0  # seconds without a word from the program
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,17 @@ def run(*arguments: str) -> Run:
 
 
 def start(
-    *arguments: str, environment: Mapping[str, str] | None = None, directory: Path = REPOSITORY
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    directory: Path = REPOSITORY,
+    flags: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """Starts ``python migrate.py``, or a copy of it, with pipes and no terminal; the caller waits for it."""
+    """Starts ``python migrate.py``, or a copy of it, with pipes and no terminal; the caller waits for it.
+
+    The ``flags`` are Python's own.
+    """
     return subprocess.Popen(
-        [sys.executable, "migrate.py", *arguments],
+        [sys.executable, *flags, "migrate.py", *arguments],
         cwd=directory,
         env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
@@ -74,6 +85,58 @@ def start(
         encoding="utf-8",
         preexec_fn=_as_from_a_terminal,  # noqa: PLW1509 - it calls nothing that another thread could hold
     )
+
+
+def at_a_terminal(
+    *arguments: str,
+    answers: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path = REPOSITORY,
+    meanwhile: Callable[[], object] | None = None,
+) -> tuple[int, str]:
+    """Runs the program on a terminal and answers its questions in turn; returns its exit code and what it said.
+
+    What is to be done ``meanwhile`` is done while the first question stands.
+    """
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "migrate.py", *arguments],
+        cwd=directory,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=dict(environment),
+    )
+    os.close(terminal)
+    said, waiting = "", list(answers)
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
+    with suppress(OSError):  # which is how a terminal says that nobody is there any more
+        while select.select([controller], [], [], _PATIENCE)[0]:
+            got = os.read(controller, 4096)
+            if not got:
+                break
+            part = decoder.decode(got)
+            said += part
+            if waiting and ("[y/N] " in part or "to go on: " in part):
+                if meanwhile is not None and len(waiting) == len(answers):
+                    meanwhile()
+                os.write(controller, f"{waiting.pop(0)}\n".encode())
+    os.close(controller)
+    return process.wait(_PATIENCE), said
+
+
+def copied(directory: Path) -> Path:
+    """Copies what a certificate is about, the runner and its SQL, into a new directory."""
+    directory.mkdir()
+    for name in ("sql", "phase_1"):
+        shutil.copytree(REPOSITORY / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "migrate.py", directory)
+    return directory
+
+
+def without_python() -> dict[str, str]:
+    """The environment without what says to Python where modules are: a copy finds nothing but itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def by_psql(database: Database, script: str) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 
 import psycopg
@@ -26,11 +21,10 @@ from phase_1.connection import Session, describe
 from phase_1.fingerprint import difference, fingerprint
 from phase_1.options import parse
 from tests.plugins.database import OWNER, Database, Templates
-from tests.support.certificate import ROOT
 from tests.support.embedded import Cluster
 from tests.support.looking import wait_for_who_waits
 from tests.support.proxy import Proxy
-from tests.support.runner import WHERE, Run, run, start
+from tests.support.runner import WHERE, Run, at_a_terminal, run, start
 
 _PASSWORD = "p@ss:w/ör?d%"  # noqa: S105 - as nasty as they come, and nobody's
 _PATIENCE = 20.0
@@ -446,29 +440,8 @@ def test_nothing_is_changed_without_a_terminal_and_without_force(templates: Temp
 
 def _at_a_terminal(dsn: str, answers: list[str], *arguments: str) -> tuple[int, str]:
     """Runs the program on a terminal of 80 columns, and answers its questions in turn."""
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "migrate.py", "--dsn", dsn, *arguments],
-        cwd=ROOT,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env=_environment(TERM="xterm", COLUMNS="80", LINES="24"),
-    )
-    os.close(terminal)
-    said, waiting = "", list(answers)
-    decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
-    with contextlib.suppress(OSError):  # which is how a terminal says that nobody is there any more
-        while select.select([controller], [], [], _PATIENCE)[0]:
-            got = os.read(controller, 4096)
-            if not got:
-                break
-            part = decoder.decode(got)
-            said += part
-            if waiting and ("[y/N] " in part or "to go on: " in part):
-                os.write(controller, f"{waiting.pop(0)}\n".encode())
-    os.close(controller)
-    return process.wait(_PATIENCE), said
+    environment = _environment(TERM="xterm", COLUMNS="80", LINES="24")
+    return at_a_terminal("--dsn", dsn, *arguments, answers=answers, environment=environment)
 
 
 @pytest.mark.claim("asks-before-changing")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from phase_1.scripts import SQL_DIRECTORY, ScriptError, Section, fill, identifier, literal, read, split
+from phase_1.files import READ
+from phase_1.scripts import ScriptError, Section, fill, identifier, literal, parse, read, split
 from tests.plugins.server import Server
 
 #: Names and texts that somebody has, somewhere.
@@ -43,10 +43,9 @@ def connection(server: Server) -> Any:
         yield made
 
 
-def written(directory: Path, text: str) -> tuple[Section, ...]:
+def written(text: str | bytes) -> tuple[Section, ...]:
     """The sections of a file with this text."""
-    (directory / "file.sql").write_text(text, encoding="utf-8")
-    return read("file.sql", directory)
+    return parse(text if isinstance(text, bytes) else text.encode(), "sql/file.sql")
 
 
 @pytest.mark.parametrize("standard", ["on", "off"])
@@ -129,13 +128,12 @@ def test_value_with_a_placeholder_in_it_is_not_filled_in_again() -> None:
     assert fill("SELECT :'a', :'b'", {"a": ":'b'", "b": ":a"}, "here") == "SELECT ':''b''', ':a'"
 
 
-def test_section_has_its_headers_and_its_statements(tmp_path: Path) -> None:
+def test_section_has_its_headers_and_its_statements() -> None:
     """Headers, those over several lines too, and each statement are told apart.
 
     A header that is lost changes what a step is run for; a statement that is cut is sent in two.
     """
     [one, two] = written(
-        tmp_path,
         "-- What this file is.\n\n"
         "-- name: one\n-- does: This\n--       and that.\n-- undoes: a, b\n-- done: SELECT 1\n"
         "-- A comment.\nSELECT 1;\n-- each: of these is a comment\n\nSELECT\n    2;\n"
@@ -158,25 +156,26 @@ def test_section_has_its_headers_and_its_statements(tmp_path: Path) -> None:
         ("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;\n", "defined twice: a"),
         ("-- name: a\nSELECT 1\n", "does not end with a semicolon: SELECT 1"),
         ("-- name: a\nDO $$\nBEGIN;\nEND;\n", "does not end with a semicolon"),
+        (b"-- name: a\nSELECT '\xe9';\n", "is not UTF-8: .* at byte 19"),
     ],
-    ids=["no header", "twice", "no semicolon", "no end of a quote"],
+    ids=["no header", "twice", "no semicolon", "no end of a quote", "Latin 1"],
 )
-def test_file_that_is_not_what_it_should_be_is_an_error(text: str, message: str, tmp_path: Path) -> None:
+def test_file_that_is_not_what_it_should_be_is_an_error(text: str | bytes, message: str) -> None:
     """A file with SQL outside of a section, a name twice or half a statement is refused, with the place.
 
     A step that is read half is run half.
     """
     with pytest.raises(ScriptError, match=message):
-        written(tmp_path, text)
+        written(text)
 
 
-def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_missing_file_is_an_error_that_names_it() -> None:
     """A file that is not there is named.
 
     Whoever copies migrate.py without sql/ is to be told.
     """
-    with pytest.raises(ScriptError, match=r"nothing\.sql"):
-        read("nothing.sql", tmp_path)
+    with pytest.raises(ScriptError, match=r"sql/nothing\.sql"):
+        read("nothing.sql")
 
 
 def test_split_ends_a_statement_at_a_semicolon_at_the_end_of_a_line_only() -> None:
@@ -189,7 +188,7 @@ def test_split_ends_a_statement_at_a_semicolon_at_the_end_of_a_line_only() -> No
     assert split(["DO $a$ BEGIN", "NULL;", "END $a$;"]) == ["DO $a$ BEGIN\nNULL;\nEND $a$;"]
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in SQL_DIRECTORY.glob("*.sql")))
+@pytest.mark.parametrize("file", [name[4:] for name in READ if name.startswith("sql/")])
 def test_every_section_of_our_own_files_says_what_it_has_to(file: str) -> None:
     """Each step says what it does, its lock, for how long and for what; each check its level and its stage.
 

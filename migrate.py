@@ -41,7 +41,7 @@ from phase_1 import certificate as gate
 from phase_1 import plan as plans
 from phase_1.apply import Sessions, run
 from phase_1.certificate import Certificate
-from phase_1.connection import redact, value, where
+from phase_1.connection import redact, where
 from phase_1.console import Console
 from phase_1.files import load_suite
 from phase_1.findings import ERROR, Finding
@@ -51,7 +51,7 @@ from phase_1.options import Options, parse
 from phase_1.plan import Loss, Plan, Scripts
 from phase_1.problems import DONE, FAILED, PROGRAM, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.scripts import require_all
-from phase_1.trust import Untrusted
+from phase_1.trust import Untrusted, hold_names
 from phase_1.verify import Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
@@ -216,7 +216,14 @@ def _afterwards(sessions: Sessions, options: Options, console: Console) -> int:
     try:
         _, made = _report(sessions, options)
         sessions.log("verify", "completed" if not made.violations else "failed", made.as_dict())
-    except (psycopg.Error, KeyboardInterrupt, Untrusted) as error:
+    except Untrusted as problem:
+        console.findings(problem.findings, to_error=True)
+        console.complain(
+            "migrated and committed. The checks were not run, since what belongs to other roles would run with the "
+            f"rights of this one. What to do: see the errors above, then {PROGRAM} --verify."
+        )
+        return VIOLATIONS
+    except (psycopg.Error, KeyboardInterrupt) as error:
         text = " ".join(str(error).split()) or "interrupted"
         console.complain(f"migrated and committed, but the checks could not be run: {text}. What to do: --verify.")
         return VIOLATIONS
@@ -259,22 +266,26 @@ def _status(sessions: Sessions, options: Options, console: Console) -> int:
         state = "has not begun" if not found.standing else "is not complete"
         console.say(f"Phase 1 {state}.", "bold yellow")
         console.plan(plan)
-    entries = _entries(sessions.control)
+    entries = _entries(sessions.control, options.lock_timeout)
     console.result["log"] = entries
     console.table("Last entries of the log", ("at", "operation", "status"), [entry[:3] for entry in entries])
     return DONE
 
 
-def _entries(connection: psycopg.Connection[Any]) -> List[Tuple[str, ...]]:
-    if value(connection, "SELECT to_regclass('public.migration_log')") is None:
-        return []
-    return [
-        tuple(map(str, entry))
-        for entry in connection.execute(
-            "SELECT created_at::timestamptz(0), operation, status, details->>'error' FROM public.migration_log"
-            " WHERE phase = 'phase_1' ORDER BY id DESC LIMIT 10"
-        )
-    ]
+def _entries(connection: psycopg.Connection[Any], lock_timeout: int) -> List[Tuple[str, ...]]:
+    begin_reading(connection, lock_timeout)
+    try:
+        if "migration_log" not in hold_names(connection):
+            return []
+        return [
+            tuple(map(str, entry))
+            for entry in connection.execute(
+                "SELECT created_at::timestamptz(0), operation, status, details->>'error' FROM public.migration_log"
+                " WHERE phase = 'phase_1' ORDER BY id DESC LIMIT 10"
+            )
+        ]
+    finally:
+        _end(connection)
 
 
 def _confirmed(options: Options, console: Console) -> bool:

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import psycopg
 
-from phase_1 import journal
+from phase_1 import journal, trust
 from phase_1.connection import value
 from phase_1.inventory import (
     API_ROLES,
@@ -27,7 +27,7 @@ from phase_1.options import Options
 from phase_1.problems import Refused
 from phase_1.scripts import SCHEMA, TEXT, TEXTS, Value, array, fill, identifier, literal, read, rows, text
 from phase_1.shown import QUERY
-from phase_1.trust import ROLES, require_names, require_tables
+from phase_1.trust import AtStake
 
 #: Rows of one batch: a fraction of a second on any machine, and few enough locks on rows.
 BATCH = 10_000
@@ -106,7 +106,8 @@ class Found:
     tables: Tuple[FoundTable, ...]
     indexes: Tuple[Index, ...]
     default_organization: str
-    organizations: bool
+    organizations: bool  # what is not there, or of another shape, is not read
+    memberships: bool
     api_roles: Tuple[str, ...]
     service_role: bool
     table_grantees: Tuple[str, ...]
@@ -123,6 +124,7 @@ class Found:
     #: The options that were not given and are those of the last migration, as they would be written.
     remembered: Tuple[str, ...]
     references: Tuple[Reference, ...]  # looked up for a rollback only
+    integrity_function: bool
     log_sequence: Optional[str]  # what numbers the entries of the log, where the role may see it
     log: bool  # whether it can be read; looked up for --purge-log only
 
@@ -200,13 +202,17 @@ class Found:
             "concurrently": "CONCURRENTLY" if self.options.online else "",
             "tables": ", ".join(table.qualified for table in self.tables),
             "default_organization": self.default_organization,
+            # What is there and is ours may be changed; what somebody else has created since is not to be ours.
+            "or_replace": "OR REPLACE" if self.integrity_function else "",
             "gen_random_uuid": self.uuid_function,
+            # What is there is ours, and may be made anew; what somebody else creates meanwhile is not to become ours.
+            "or_replace": "OR REPLACE" if self.integrity_function else "",
             # Where the table was not there before Phase 1, a client_id could not name anybody.
             "belongs_to_deleted": "client_id IS NOT NULL"
             if self.drops_organizations
             else f"client_id = {literal(self.default_organization)}",
             "referred_to": " OR ".join(self._referring()) or None,
-            **ROLES,
+            **trust.roles(self.version),
             "log": "public.migration_log"
             if self.log
             else "(SELECT ''::text AS phase, ''::text AS operation WHERE FALSE)",
@@ -289,6 +295,7 @@ class Found:
             "log": True,
             "run": True,
             "organizations": self.organizations,
+            "memberships": self.memberships,
             # A log that says nothing of Phase 1 leads no rollback astray.
             "log that is gone by": bool(self.standing) or self.options.action != "rollback",
             "log with a sequence": self.log_sequence is not None,
@@ -461,7 +468,8 @@ def _short(name: str) -> str:
 def _source(function: str) -> str:
     """The body of a function as the migration creates it, for no table."""
     [section] = [section for section in read(SCHEMA) if section.name == f"create_{function}"]
-    creation = fill(section.statements[0], {"table_names": array(()), "children": array(())}, section.name) or ""
+    values: Dict[str, Value] = {"table_names": array(()), "children": array(()), "or_replace": ""}
+    creation = fill(section.statements[0], values, section.name) or ""
     return creation.split("$function$")[1]
 
 
@@ -491,14 +499,15 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
     What was not asked for now, and was when the database was migrated, is taken from the log. Raises Untrusted where
     objects of others are in the way, before anything of them is read.
     """
-    require_names(connection)
+    trust.require_names(connection)
     _require_readable(connection)
-    logged = journal.read(connection)
+    there = trust.hold_names(connection)
+    logged = journal.read(connection, is_there="migration_log" in there)
     standing = logged.standing
-    roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+    known_roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
     # A rollback goes by the steps that stand, and needs none of it.
     last = journal.last_migration(connection) if standing and options.action != "rollback" else {}
-    given, options = options, _give_way(connection, _remember(options, last, standing, roles))
+    given, options = options, _give_way(connection, _remember(options, last, standing, known_roles))
     # A table that an earlier run has migrated stays so, also where this run is told to leave it out.
     left_out = {name for name in options.skipped_tables if not _is_ours(standing, name)}
     everything = tuple(_tables(connection, options, left_out, last.get("time_columns") or {}))
@@ -522,7 +531,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         and (options.action != "rollback" or {f"{step}({index.name})" for step in _BUILDS} & standing.keys())
     )
     # A table of another shape is refused in preflight; what reads its rows must not stumble over it.
-    organizations = value(
+    organizations = "organizations" in there and value(
         connection,
         "SELECT count(*) = 4 FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass('public.organizations')"
         " AND (attname, atttypid) IN (('id', 'uuid'::regtype), ('name', 'text'::regtype),"
@@ -537,7 +546,7 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         " WHERE p.proname = 'gen_random_uuid' AND p.pronargs = 0"
         " ORDER BY n.nspname <> 'pg_catalog', n.nspname LIMIT 1), 'public')",
     )
-    api_roles = tuple(role for role in API_ROLES if role in roles)
+    api_roles = tuple(role for role in API_ROLES if role in known_roles)
     found = Found(
         options=options,
         version=connection.info.server_version,
@@ -549,8 +558,9 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         if organizations
         else DEFAULT_ORGANIZATION,
         organizations=organizations,
+        memberships=organizations and "user_organizations" in there,
         api_roles=api_roles,
-        service_role=SERVICE_ROLE in roles,
+        service_role=SERVICE_ROLE in known_roles,
         table_grantees=tuple(_default_grantees(connection, "rS")),
         function_grantees=tuple(_default_grantees(connection, "f")),
         uuid_function=("" if uuid_schema == "pg_catalog" else f"{identifier(uuid_schema)}.") + "gen_random_uuid",
@@ -568,7 +578,12 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
         ),
         migrated_before=tuple(table for table in everything if table.name not in names),
         references=tuple(_references(connection)) if options.action == "rollback" else (),
-        log_sequence=value(
+        integrity_function=value(
+            connection, "SELECT to_regprocedure('public.validate_client_data_integrity()') IS NOT NULL"
+        ),
+        log_sequence=None
+        if "migration_log" not in there
+        else value(
             connection,
             "SELECT s.oid::regclass::text FROM pg_catalog.pg_depend AS d"
             " JOIN pg_catalog.pg_class AS s ON d.classid = 'pg_catalog.pg_class'::regclass AND s.oid = d.objid"
@@ -578,19 +593,20 @@ def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
             # Of anything but a sequence that would be an error.
             " AND CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END",
         ),
-        log=options.purge_log and journal.is_readable(connection),
+        log=options.purge_log and "migration_log" in there and journal.is_readable(connection),
         remembered=tuple(_remembered(given, options, tables)) if standing else (),
     )
-    require_tables(connection, list(_at_stake(found)))
+    trust.require_tables(connection, list(_at_stake(found)))
     return found
 
 
-def _at_stake(found: Found) -> Iterator[Tuple[str, str, bool, bool]]:
-    """The tables that are read or written, with their partitions; no check updates a row."""
+def _at_stake(found: Found) -> Iterator[AtStake]:
+    """The tables that are read or written; no check updates a row."""
     for table in found.checked:
         updated = found.options.action not in ("verify", "status") and found.changes_rows(table)
-        for name in (table.name, *(part.name for part in table.partitions)):
-            yield name, table.name, False, updated
+        yield AtStake(table.qualified, table.name, False, updated)
+    for each in found.references:
+        yield AtStake(f"{identifier(each.schema)}.{identifier(each.table)}", "", False, False)
 
 
 def _remember(

@@ -31,17 +31,17 @@ class Logged(NamedTuple):
     default_organization: str
 
 
-def read(connection: psycopg.Connection[Any]) -> Logged:
+def read(connection: psycopg.Connection[Any], is_there: bool) -> Logged:
     """What Phase 1 did and has not undone since.
 
-    Empty when there is no log, or one of another shape (which preflight tells). An index that was built CONCURRENTLY
-    counts from the moment the build started, since no transaction ties it to its entry. What others have noted under
-    the same phase, of no step or in no object, is none of it.
+    Empty when there is no log that may be read, or one of another shape (which preflight tells). An index that was
+    built CONCURRENTLY counts from the moment the build started, since no transaction ties it to its entry. What others
+    have noted under the same phase, of no step or in no object, is none of it.
     """
     standing: Dict[str, Dict[str, Any]] = {}
     begun: Set[str] = set()
     unfinished = default_organization = ""
-    if not is_readable(connection):
+    if not (is_there and is_readable(connection)):
         return Logged(standing, unfinished, begun, default_organization)
     for operation, status, details in connection.execute(
         "SELECT operation, status, details FROM public.migration_log"

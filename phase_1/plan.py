@@ -10,6 +10,7 @@ import psycopg
 from phase_1 import journal
 from phase_1.connection import value
 from phase_1.found import Found, FoundTable, bounds
+from phase_1.inventory import NEW_TABLES
 from phase_1.scripts import ROLLBACK, SCHEMA, Section, Value, identifier, read
 from phase_1.shown import printable
 
@@ -25,6 +26,8 @@ _PARTS = ("transaction", "statement outside of a transaction", "run", "note")
 SECONDS_A_ROW = 3e-6
 #: Above this many seconds of held locks the application's users notice, and the runner says so.
 SECONDS_THAT_HURT = 3.0
+#: The events that the run makes, as bits of pg_trigger.tgtype.
+_INSERTS_AND_DELETES, _UPDATES = str(4 | 8), str(16)
 #: An entry of one of the indexes: a uuid, another column, and what PostgreSQL adds to them, in bytes.
 INDEX_ENTRY_BYTES = 48
 
@@ -338,11 +341,21 @@ class _Assembly:
     def guard(self, steps: Iterable[Step]) -> List[Statement]:
         """What fails where these steps would run code of others, or lose something that nobody was asked about."""
         steps = list(steps)
-        made = [each for name in _written(steps) for each in self.part("nothing_foreign_fires", table=name)]
+        made = self.trust(steps)
         losses = [loss for step in steps for loss in _losses(self._found, step)]
         if losses and not self._found.options.force:
             made += self.part("keep_to_the_default_organization", lost=" UNION ALL ".join(losses))
         return made
+
+    def trust(self, steps: Sequence[Step]) -> List[Statement]:
+        """What fails where these steps would fire triggers of others."""
+        return [
+            each
+            for name in _written(steps)
+            for each in self.part(
+                "nothing_foreign_fires", table=name, events=_INSERTS_AND_DELETES if name in NEW_TABLES else _UPDATES
+            )
+        ]
 
     def mend(self, step: Step) -> Optional[Mend]:
         if step.section.name != "create_index":
@@ -401,7 +414,7 @@ class _Assembly:
                 opening = self.guard([step])
                 for statement in first:
                     yield self.transaction([step], [statement, *early], opening)
-                    early = opening = []
+                    early, opening = [], self.trust([step])
                 yield self.transaction([step], [last, note], opening)
             else:
                 logged = step.section.name != "create_migration_log"

@@ -16,7 +16,9 @@ from phase_1.shown import printable
 
 #: The files with the steps.
 SCHEMA, ROLLBACK = "phase_1_multitenant_schema.sql", "phase_1_rollback.sql"
-_FILES = (SCHEMA, ROLLBACK, "phase_1_trust.sql", "phase_1_preflight.sql", "phase_1_verify.sql", "phase_1_queries.sql")
+_FILES = (SCHEMA, ROLLBACK, "queries.sql")
+#: The folders of the checks, in the order in which they are asked.
+_FOLDERS = ("trust", "preflight", "verify")
 
 #: What a placeholder stands for; None leaves out the statement that it is in.
 Value = Union[str, Sequence[str], None]
@@ -164,25 +166,47 @@ def read(name: str) -> Tuple[Section, ...]:
     return parse(READ[path], path)
 
 
+@lru_cache(maxsize=None)  # noqa: UP033 - functools.cache came with Python 3.9
+def checks(folder: str) -> Tuple[Section, ...]:
+    """The checks of a folder in ``sql/``, each a file of its name, in the order of the names.
+
+    Raises ScriptError if a file is not what it should be, or the folder has none.
+    """
+    begin = f"sql/{folder}/"
+    found = [
+        section
+        for path in sorted(path for path in READ if path.startswith(begin))
+        for section in parse(READ[path], path, path[len(begin) :].partition(".")[0])
+    ]
+    if not found:
+        raise ScriptError(f"{begin}: is not there, or cannot be read")
+    return tuple(found)
+
+
 def require_all() -> None:
     """Raises Problem unless all of ``sql/`` can be used: what is missing is found before anything is touched."""
     try:
         for name in _FILES:
             read(name)
+        for folder in _FOLDERS:
+            checks(folder)
     except ScriptError as error:
         raise Problem(
             f"failed: {error}. Nothing was touched. What to do: take these files from the repository again."
         ) from None
 
 
-def parse(content: bytes, path: str) -> Tuple[Section, ...]:
-    """The sections of a text. Raises ScriptError if it holds SQL before the first header, or a name twice."""
+def parse(content: bytes, path: str, only: str = "") -> Tuple[Section, ...]:
+    """The sections of a text, or all of it as the ``only`` one of that name.
+
+    Raises ScriptError if it holds SQL before the first header, or a name twice.
+    """
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ScriptError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from error
     sections: List[Section] = []
-    headers: Dict[str, str] = {}
+    headers: Dict[str, str] = {"name": only} if only else {}
     body: List[str] = []
     key = ""
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import psycopg
 from psycopg import errors
 
+from phase_1 import scripts
 from phase_1.connection import Session, value
 from phase_1.findings import ERROR, NOTICE, Finding, ask_all
 from phase_1.found import Found
@@ -35,7 +36,7 @@ _INDEX_SCANS = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 
 _FUNCTION = "public.validate_client_data_integrity()"
 
-_CHECKS = ("phase_1_preflight.sql", "phase_1_verify.sql")
+_FOLDERS = ("preflight", "verify")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def pooler(one: Session, other: Session) -> List[Finding]:
 
 def checks(stage: str) -> List[Section]:
     """The checks of a stage: ``preflight``, ``verify`` or ``rollback``."""
-    return [section for name in _CHECKS for section in read(name) if stage in section.names("stage")]
+    return [each for folder in _FOLDERS for each in scripts.checks(folder) if stage in each.names("stage")]
 
 
 def ask(connection: psycopg.Connection[Any], found: Found, stage: str, only: Optional[str] = None) -> List[Finding]:
@@ -205,7 +206,7 @@ def report(connection: psycopg.Connection[Any], found: Found) -> Report:
     result: Optional[Dict[str, Any]] = None
     broken = {finding.check for finding in findings if finding.level == ERROR}
     # Without the tables there is nothing to ask.
-    if "new_objects_are_there" not in broken:
+    if "new_objects_are_there" not in broken and found.memberships:
         try:
             with connection.transaction():
                 result = _integrity(connection, found)
@@ -236,7 +237,7 @@ def _unserved(measured: List[Measured]) -> Iterator[Finding]:
                 ERROR,
                 f"public.{each.index}",
                 f"does not serve the query {each.query}, not even with sequential scans off",
-                "see EXPLAIN of that query in sql/phase_1_queries.sql, and REINDEX the index if it is damaged",
+                "see EXPLAIN of that query in sql/queries.sql, and REINDEX the index if it is damaged",
             )
         elif each.index not in each.served_by:
             yield Finding(
@@ -251,7 +252,7 @@ def _unserved(measured: List[Measured]) -> Iterator[Finding]:
 def queries(found: Found) -> Iterator[Section]:
     """The client-scoped queries whose index is wanted on this database."""
     wanted = {index.name for index in found.indexes}
-    for section in read("phase_1_queries.sql"):
+    for section in read("queries.sql"):
         if section.header("index") in wanted:
             yield section
 

@@ -17,10 +17,10 @@ from tests.claims import CLAIMS
 from tests.support.sabotage import FAILED, PASSED, Change, Job, Outcome, run_all, write_report
 
 SCHEMA, ROLLBACK = "sql/phase_1_multitenant_schema.sql", "sql/phase_1_rollback.sql"
-PREFLIGHT, VERIFY, QUERIES = "sql/phase_1_preflight.sql", "sql/phase_1_verify.sql", "sql/phase_1_queries.sql"
+QUERIES = "sql/queries.sql"
 INVENTORY, FOUND, PLAN, APPLY = "phase_1/inventory.py", "phase_1/found.py", "phase_1/plan.py", "phase_1/apply.py"
 RUNNER = "migrate.py"
-TRUST = "sql/phase_1_trust.sql"
+HANGS = "sql/trust/nothing_foreign_hangs_on_tables.sql"
 
 _PATHS = ("tests/certification", "tests/tools/test_command_line.py", "tests/tools/test_secrets.py")
 _MIGRATED = '    status = migrate.main(["--dsn", database.owner_dsn, "--force"])\n'
@@ -301,19 +301,29 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "another index of that name is taken for ours",
             "index_name_is_free, unique: index_name_is_free finds nothing: unique",
-            Change(PREFLIGHT, "    OR am.amname <> 'btree' OR i.indisunique\n", "    OR am.amname <> 'btree'\n"),
+            Change(
+                "sql/preflight/index_name_is_free.sql",
+                "    OR am.amname <> 'btree' OR i.indisunique\n",
+                "    OR am.amname <> 'btree'\n",
+            ),
         ),
     ],
     "preflight-refuses": [
         (
             "a check finds nothing",
             "role_owns_the_table: role_owns_the_table finds nothing: of another role",
-            Change(PREFLIGHT, "WHERE NOT pg_has_role(c.relowner, 'USAGE');", "WHERE FALSE;"),
+            Change(
+                "sql/preflight/role_owns_the_table.sql", "WHERE NOT pg_has_role(c.relowner, 'USAGE');", "WHERE FALSE;"
+            ),
         ),
         (
             "a check refuses the near miss",
             "attribute_numbers_are_left: 'attribute_numbers_are_left', level='error', object='public.email_logs'",
-            Change(PREFLIGHT, "WHERE c.relnatts >= 1600\n", "WHERE c.relnatts >= 1590\n"),
+            Change(
+                "sql/preflight/attribute_numbers_are_left.sql",
+                "WHERE c.relnatts >= 1600\n",
+                "WHERE c.relnatts >= 1590\n",
+            ),
         ),
         (
             "an error does not refuse",
@@ -329,12 +339,20 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "a warning is given without need",
             "publications_carry_no_tenant_table: 'publications_carry_no_tenant_table', [^)]* object='publication ours'",
-            Change(PREFLIGHT, "to_jsonb(r) ->> 'prattrs' IS NOT NULL);", "to_jsonb(r) ->> 'prattrs' = 'none');"),
+            Change(
+                "sql/preflight/publications_carry_no_tenant_table.sql",
+                "to_jsonb(r) ->> 'prattrs' IS NOT NULL);",
+                "to_jsonb(r) ->> 'prattrs' = 'none');",
+            ),
         ),
         (
             "a warning is not given",
             "few_attribute_numbers_are_left: few_attribute_numbers_are_left finds nothing: hundred",
-            Change(PREFLIGHT, "WHERE c.relnatts BETWEEN 1500 AND 1599;", "WHERE FALSE;"),
+            Change(
+                "sql/preflight/few_attribute_numbers_are_left.sql",
+                "WHERE c.relnatts BETWEEN 1500 AND 1599;",
+                "WHERE FALSE;",
+            ),
         ),
     ],
     "no-superuser-needed": [
@@ -352,24 +370,28 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "nobody asks whose the names are",
             "organizations-is-a-view: organizations is a view: planted code ran",
-            Change(FOUND, "    require_names(connection)\n", ""),
+            Change("phase_1/trust.py", '_require(connection, "names", values,', 'tuple(connection, "names", values,'),
         ),
         (
             "nobody asks whose the tables are",
             "an-index-of-uploads-for-the-rows: an index of uploads for the rows of a function: planted code ran",
-            Change(FOUND, "    require_tables(connection, list(_at_stake(found)))\n", ""),
+            Change(FOUND, "    trust.require_tables(connection, list(_at_stake(found)))\n", ""),
         ),
         (
             "a view may have a name of ours",
             "organizations-is-a-view-owner: names_are_of_ordinary_tables is silent: organizations is a view",
-            Change(TRUST, "WHERE c.relkind <> 'r' OR c.relispartition\n", "WHERE c.relispartition\n"),
+            Change(
+                "sql/trust/names_are_of_ordinary_tables.sql",
+                "ELSE c.relkind <> 'r' OR c.relispartition OR",
+                "ELSE c.relispartition OR",
+            ),
         ),
         (
             "a member is taken for the owner",
             "organizations-has-a-trigger-owner: names_belong_to_who_owns_the_tables is silent: organizations has",
             Change(
-                TRUST,
-                ") AS its (kind, name, owner)\nWHERE NOT pg_has_role(its.owner, :owner_of_users, 'MEMBER');",
+                "sql/trust/names_belong_to_who_owns_the_tables.sql",
+                ") AS its (kind, name, owner)\nWHERE NOT pg_has_role(its.owner, :owner_of_users, :rights);",
                 ") AS its (kind, name, owner)\nWHERE NOT pg_has_role(its.owner, 'MEMBER');",
             ),
         ),
@@ -377,7 +399,7 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a function of other arguments is not looked at",
             "a-function-for-texts: names_belong_to_who_owns_the_tables is silent: a function for texts",
             Change(
-                TRUST,
+                "sql/trust/names_belong_to_who_owns_the_tables.sql",
                 "JOIN pg_proc AS p ON p.proname = functions.name AND p.pronamespace",
                 "JOIN pg_proc AS p ON p.proname = functions.name AND p.pronargs = 0 AND p.pronamespace",
             ),
@@ -385,22 +407,26 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "the search_path of the database is not looked at",
             "a-function-in-a-schema-of-the-path: names_are_not_taken_on_the_way is silent: a function in a schema of",
-            Change(TRUST, "WHERE n.nspname IN (SELECT schema FROM on_the_way) AND", "WHERE FALSE AND"),
+            Change(
+                "sql/trust/names_are_not_taken_on_the_way.sql",
+                "WHERE NOT pg_has_role(its.owner, :owner_of_users, :rights);",
+                "WHERE FALSE;",
+            ),
         ),
         (
             "the owner of a table is not looked at",
             "email_logs-belongs-to-a-role: tables_belong_to_who_owns_users is silent: email_logs belongs to a role",
             Change(
-                TRUST,
-                "WHERE NOT pg_has_role(c.relowner, :owner_of_users, 'MEMBER')\nUNION ALL",
-                "WHERE FALSE\nUNION ALL",
+                "sql/trust/tables_belong_to_who_owns_users.sql",
+                "WHERE NOT pg_has_role(c.relowner, :owner_of_users, :rights);",
+                "WHERE FALSE;",
             ),
         ),
         *(
             (
                 f"{what} are not looked at",
                 f"{test}: nothing_foreign_hangs_on_tables is silent: .*{test.replace('-', ' ')}",
-                Change(TRUST, old, new),
+                Change(HANGS, old, new),
             )
             for what, test, old, new in (
                 (
@@ -418,8 +444,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                 (
                     "triggers",
                     "a-trigger-of-uploads-by-who",
-                    "WHERE t.is_ours OR (t.is_updated AND g.tgtype & 16 = 16)",
-                    "WHERE t.is_ours",
+                    "WHERE (t.is_ours OR (t.is_updated AND",
+                    "WHERE (t.is_ours OR (FALSE AND",
                 ),
                 (
                     "rules",
@@ -442,8 +468,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                 (
                     "policies",
                     "has-a-policy-with-a-function",
-                    "p.polrelid = t.oid WHERE t.is_ours",
-                    "p.polrelid = t.oid WHERE FALSE",
+                    "JOIN pg_policy AS p ON p.polrelid = t.oid",
+                    "JOIN pg_policy AS p ON FALSE",
                 ),
                 ("statistics", "statistics-of-uploads", "ON s.stxrelid = t.oid", "ON FALSE"),
                 (
@@ -465,8 +491,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "test_function_of_the_owner: the owner's index: planted code ran",
             Change(
                 "phase_1/trust.py",
-                "WHERE rolname = session_user AND rolsuper),",
-                "WHERE rolname = session_user AND FALSE),",
+                "WHERE rolsuper AND pg_catalog.pg_has_role",
+                "WHERE FALSE AND pg_catalog.pg_has_role",
             ),
         ),
         (
@@ -487,15 +513,19 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "event triggers are not looked at",
             "an-event-trigger-with-a-function: event_triggers_are_trusted is silent: an event trigger with a function",
-            Change(PREFLIGHT, "AND NOT pg_has_role(p.proowner, :trusted_with_code, 'MEMBER');", "AND FALSE;"),
+            Change(
+                "sql/preflight/event_triggers_are_trusted.sql",
+                "AND NOT pg_has_role(p.proowner, :trusted_with_code, :rights);",
+                "AND FALSE;",
+            ),
         ),
         (
             "the owner's own functions are refused",
             "test_runs_of_everybody: nothing_foreign_hangs_on_tables",
             Change(
-                TRUST,
-                "THEN :trusted_with_code ELSE :owner_of_users END, 'MEMBER');",
-                "THEN 10::oid ELSE :owner_of_users END, 'MEMBER');",
+                "sql/trust/nothing_foreign_hangs_on_tables.sql",
+                "pg_has_role(p.proowner, :trusted_with_code, :rights)",
+                "pg_has_role(p.proowner, 10::oid, :rights)",
             ),
         ),
     ],
@@ -683,7 +713,7 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a policy of another table stands for the pins",
             r"test_pins_stay_away: writes_are_pinned.*?\[\] == \['public.products'",
             Change(
-                VERIFY,
+                "sql/verify/writes_are_pinned.sql",
                 "AND format('%s %s %s', found.name, wanted.command, rolname) <> ALL (:isolated)",
                 "AND :isolated = '{}'",
             ),
@@ -705,12 +735,16 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "a check finds nothing",
             "statistics_are_there: statistics_are_there finds nothing: gone",
-            Change(VERIFY, "WHERE c.reltuples > 0\n", "WHERE FALSE\n"),
+            Change("sql/verify/statistics_are_there.sql", "WHERE c.reltuples > 0\n", "WHERE FALSE\n"),
         ),
         (
             "a check finds what is none",
             "foreign_keys_have_an_index: 'foreign_keys_have_an_index', [^)]*'constraint users_client_id_fkey on",
-            Change(VERIFY, "AND i.indpred IS NULL AND i.indkey[0] = c.conkey[1]);", "AND FALSE);"),
+            Change(
+                "sql/verify/foreign_keys_have_an_index.sql",
+                "AND i.indpred IS NULL AND i.indkey[0] = c.conkey[1]);",
+                "AND FALSE);",
+            ),
         ),
     ],
     "generated-rows-survive": [
@@ -734,7 +768,9 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "a difference is not refused",
             r"test_schema_with_every: Extra items in the right set:\n +'client_id_is_a_plain_uuid'",
             Change(
-                PREFLIGHT, "WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> ''", "WHERE a.attgenerated <> ''"
+                "sql/preflight/client_id_is_a_plain_uuid.sql",
+                "WHERE a.atttypid <> 'uuid'::regtype OR a.attgenerated <> ''",
+                "WHERE a.attgenerated <> ''",
             ),
         ),
     ],
@@ -1178,7 +1214,7 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
             "what was built on top does not stop it",
             "test_rollback_names: view public.mine.*?assert 1 == 3",
             Change(
-                PREFLIGHT,
+                "sql/preflight/nothing_depends_on_what_is_dropped.sql",
                 "WHERE NOT EXISTS (SELECT FROM ours",
                 "WHERE d.deptype <> 'n' AND NOT EXISTS (SELECT FROM ours",
             ),
@@ -1186,7 +1222,11 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "what was built on top goes too",
             "test_rollback_names: view public.mine.*?assert 0 == 3",
-            Change(PREFLIGHT, "WHERE NOT EXISTS (SELECT FROM ours", "WHERE FALSE AND NOT EXISTS (SELECT FROM ours"),
+            Change(
+                "sql/preflight/nothing_depends_on_what_is_dropped.sql",
+                "WHERE NOT EXISTS (SELECT FROM ours",
+                "WHERE FALSE AND NOT EXISTS (SELECT FROM ours",
+            ),
             Change(ROLLBACK, "    DROP COLUMN client_id;", "    DROP COLUMN client_id CASCADE;"),
         ),
     ],

@@ -75,7 +75,7 @@ def test_index_serves_its_query_for_what_it_costs(clients: Clients, figures: Fig
     chosen = clients.deal("interleaved", _CLIENTS)
     connection = clients.connection
     bound = clients.bound(chosen["largest"], clients.found)
-    query_of = {section.header("index"): section.name for section in sections("phase_1_queries.sql")}
+    query_of = {section.header("index"): section.name for section in sections("queries.sql")}
     reads = {name: _pages(clients, bound[query_of[name]]) for name, _, _ in clients.indexes}
     sizes = {name: _size(clients, name) for name, _, _ in clients.indexes}
     for table in TABLES:
@@ -116,7 +116,7 @@ def test_other_indexes_are_weighed_by_what_they_read_and_cost(clients: Clients, 
     chosen = {size: each for size, each in clients.deal(layout, _CLIENTS).items() if size != "smallest"}
     found, connection = clients.found, clients.connection
     mine = [name for name, table, _ in clients.indexes if table == _SALES]
-    served = [section.name for section in sections("phase_1_queries.sql") if section.header("index") in mine]
+    served = [section.name for section in sections("queries.sql") if section.header("index") in mine]
     bound = {size: clients.bound(client, found) for size, client in chosen.items()}
     for name in mine:
         connection.execute(f"DROP INDEX public.{name}".encode())

@@ -42,7 +42,7 @@ def test_query_reads_little_more_than_where_its_client_is_alone(
                 cell = {"layout": layout, "clients": count, "client": size, "query": query, **_cell(reads)}
                 figures.row("queries", **cell)
                 cells.append(cell)
-    assert {cell["query"] for cell in cells} == {section.name for section in sections("phase_1_queries.sql")}
+    assert {cell["query"] for cell in cells} == {section.name for section in sections("queries.sql")}
     _goals(figures, layout, cells)
     flat = _flatness(cells)
     where, growth = max(flat.items(), key=lambda item: item[1][0])

@@ -516,7 +516,7 @@ def _one_file_more(tree: Path) -> None:
 
 
 def _one_file_less(tree: Path) -> None:
-    (tree / "sql" / "phase_1_queries.sql").unlink()
+    (tree / "sql" / "queries.sql").unlink()
 
 
 @pytest.fixture
@@ -539,7 +539,7 @@ def _program(tree: Path, *arguments: str, flags: tuple[str, ...] = ()) -> Run:
     [
         pytest.param(_one_byte, "changed since: sql/phase_1_rollback.sql", id="one byte in an SQL file"),
         pytest.param(_one_file_more, "new since: phase_1/extra.py", id="a file more"),
-        pytest.param(_one_file_less, "missing: sql/phase_1_queries.sql", id="a file less"),
+        pytest.param(_one_file_less, "missing: sql/queries.sql", id="a file less"),
     ],
 )
 def test_change_of_a_file_is_refused(
@@ -707,6 +707,4 @@ def test_runner_without_its_sql_stops_before_it_connects(tree: Path) -> None:
     _one_file_less(tree)
     ended = _program(tree)
     assert (ended.status, ended.out) == (FAILED, ""), ended
-    assert ended.err.startswith(
-        "failed: sql/phase_1_queries.sql: is not there, or cannot be read. Nothing was touched."
-    )
+    assert ended.err.startswith("failed: sql/queries.sql: is not there, or cannot be read. Nothing was touched.")

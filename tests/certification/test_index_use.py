@@ -134,11 +134,11 @@ def test_every_index_is_named_by_one_query_and_every_query_names_one() -> None:
     An index that serves nothing costs every write; a query without one is found out in production.
     """
     indexes = sorted(index.name for table in TABLES for index in table.indexes)
-    assert sorted(section.header("index") for section in read("phase_1_queries.sql")) == indexes
+    assert sorted(section.header("index") for section in read("queries.sql")) == indexes
 
 
 @pytest.mark.claim("index-serves-its-query")
-@pytest.mark.parametrize("section", read("phase_1_queries.sql"), ids=lambda each: each.name)
+@pytest.mark.parametrize("section", read("queries.sql"), ids=lambda each: each.name)
 def test_query_asks_for_the_client_and_for_what_its_sample_finds(section: Section) -> None:
     """A query has a condition for the client, and for each value that it is run with.
 
@@ -162,5 +162,5 @@ def test_checks_and_baseline_are_in_the_log_after_the_migration(migrated: Databa
     assert status == "completed"
     assert {"integrity", "baseline"} - details.keys() == set(), "missing in the entry of verify"
     assert details["integrity"]["status"] == "passed"
-    assert {each["query"] for each in details["baseline"]} == {each.name for each in read("phase_1_queries.sql")}
+    assert {each["query"] for each in details["baseline"]} == {each.name for each in read("queries.sql")}
     assert all(each["milliseconds"] >= 0 and each["buffers"] > 0 for each in details["baseline"])

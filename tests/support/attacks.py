@@ -41,6 +41,16 @@ _ADOPTED = (
     f"SET ROLE app_owner; {ORGANIZATIONS} REVOKE ALL ON public.organizations FROM anon, authenticated, service_role;"
 )
 
+#: A condition of PostgreSQL's own that runs whatever query it is given.
+_ANY_QUERY = "ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, ''b''::tsquery WHERE public.planted()') IS NULL"
+
+#: Mails in partitions, some of them in a schema of their own.
+_PARTITIONED = (
+    "CREATE SCHEMA parts; GRANT USAGE, CREATE ON SCHEMA parts TO PUBLIC; DROP TABLE public.email_logs;"
+    " SET ROLE app_owner; CREATE TABLE public.email_logs (id uuid, user_id uuid, created_at timestamptz)"
+    " PARTITION BY LIST (id); RESET ROLE; "
+)
+
 #: A client_id that was there before, whose NULLs the migration fills: the one time that it writes rows of others.
 _FILLED = "ALTER TABLE public.uploads ADD COLUMN client_id uuid;"
 
@@ -358,6 +368,16 @@ _ADOPTION = tuple(
             "",
         ),
         (
+            "a trigger whose condition runs any query",
+            "trigger conditions",
+            "member",
+            "GRANT TRIGGER ON public.organizations TO {role}",
+            f"CREATE TRIGGER planted BEFORE INSERT ON public.organizations FOR EACH ROW WHEN ({_ANY_QUERY})"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            _HANGS,
+            "",
+        ),
+        (
             "a rule that writes to a table of a helper",
             "rules",
             "helper",
@@ -599,12 +619,108 @@ _TENANTS = tuple(
             "",
         ),
         (
+            "a trigger of uploads whose condition runs any query",
+            "triggers of filled rows",
+            "anon",
+            _FILLED + "GRANT TRIGGER ON public.uploads TO {role}",
+            f"CREATE TRIGGER planted BEFORE UPDATE ON public.uploads FOR EACH ROW WHEN ({_ANY_QUERY})"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            _HANGS,
+            False,
+            "",
+        ),
+        (
+            "a trigger of uploads that gives arguments to a function of the owner",
+            "triggers of filled rows",
+            "loner",
+            _FILLED
+            + "GRANT TRIGGER ON public.uploads TO {role}; SET ROLE app_owner; CREATE FUNCTION public.at_your_service()"
+            " RETURNS trigger LANGUAGE plpgsql AS $$BEGIN EXECUTE TG_ARGV[0]; RETURN NEW; END$$",
+            "CREATE TRIGGER planted BEFORE UPDATE ON public.uploads FOR EACH ROW"
+            " EXECUTE FUNCTION public.at_your_service('SELECT public.planted()')",
+            "triggers_of_others_take_no_arguments",
+            False,
+            "",
+        ),
+        (
+            "a rule of uploads that writes to a table with a trigger of a helper",
+            "triggers of filled rows",
+            "helper",
+            _FILLED
+            + "SET ROLE app_owner; CREATE TABLE public.audit (id uuid); GRANT TRIGGER ON public.audit TO {role};"
+            " CREATE RULE audited AS ON UPDATE TO public.uploads DO ALSO INSERT INTO public.audit VALUES (NEW.id)",
+            "CREATE TRIGGER planted BEFORE INSERT ON public.audit"
+            " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            _HANGS,
+            False,
+            "",
+        ),
+        (
+            "a foreign key that follows a new client_id of uploads",
+            "triggers of filled rows",
+            "loner",
+            _FILLED
+            + "ALTER TABLE public.uploads ADD UNIQUE (id, client_id); GRANT REFERENCES ON public.uploads TO {role}",
+            "CREATE TABLE public.mine (id uuid, client_id uuid,"
+            " FOREIGN KEY (id, client_id) REFERENCES public.uploads (id, client_id) ON UPDATE CASCADE);"
+            " CREATE TRIGGER planted BEFORE UPDATE ON public.mine"
+            " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            _HANGS,
+            False,
+            "",
+        ),
+        (
+            "a partition of email_logs in another schema belongs to a helper",
+            "partitions",
+            "helper",
+            _PARTITIONED + "CREATE TABLE parts.mails PARTITION OF public.email_logs DEFAULT;"
+            " ALTER TABLE parts.mails OWNER TO {role}",
+            "CREATE INDEX ON parts.mails (id) WHERE public.planted(1)",
+            _TABLE_OWNER,
+            False,
+            "",
+        ),
+        (
+            "a partition of a partition of email_logs belongs to a helper",
+            "partitions",
+            "helper",
+            _PARTITIONED + "CREATE TABLE public.mails PARTITION OF public.email_logs DEFAULT PARTITION BY LIST (id);"
+            " CREATE TABLE public.more_mails PARTITION OF public.mails DEFAULT;"
+            " ALTER TABLE public.more_mails OWNER TO {role}",
+            "CREATE INDEX ON public.more_mails (id) WHERE public.planted(1)",
+            _TABLE_OWNER,
+            False,
+            "",
+        ),
+        (
+            "an heir of email_logs in another schema belongs to a helper",
+            "inheritance",
+            "helper",
+            "CREATE SCHEMA parts; GRANT USAGE, CREATE ON SCHEMA parts TO PUBLIC;"
+            "CREATE TABLE parts.heir () INHERITS (public.email_logs); ALTER TABLE parts.heir OWNER TO {role}",
+            "CREATE INDEX ON parts.heir (id) WHERE public.planted(1)",
+            _TABLE_OWNER,
+            False,
+            "",
+        ),
+        (
+            "a column of uploads of a composite type with a domain of a helper",
+            "domains",
+            "helper",
+            "SET ROLE app_owner; CREATE TYPE public.pair AS (word public.helpers_word);"
+            " ALTER TABLE public.uploads ADD more public.pair",
+            "ALTER DOMAIN public.helpers_word ADD CHECK (public.planted(VALUE)) NOT VALID",
+            _HANGS,
+            False,
+            "",
+        ),
+        (
             "users belongs to a role of which the owner is a member",
             "tables",
             "member",
             "ALTER TABLE public.users OWNER TO {role}",
             "CREATE INDEX ON public.users (email) WHERE public.planted(1)",
-            _TABLE_OWNER,
+            "users_belongs_to_who_owns_the_rest",
             True,
             "",
         ),
@@ -710,6 +826,23 @@ _HARMLESS = tuple(
             "GRANT TRIGGER ON public.users TO {role}",
             "CREATE TRIGGER planted AFTER UPDATE OR DELETE ON public.users"
             " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            "",
+        ),
+        (
+            "an update trigger of uploads for other columns than client_id",
+            "triggers",
+            "helper",
+            _FILLED + "CREATE TRIGGER planted BEFORE UPDATE OF filename ON public.uploads"
+            " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            "",
+            "",
+        ),
+        (
+            "organizations of a role in the schema of that role",
+            "search_path",
+            "helper",
+            "CREATE SCHEMA {role} AUTHORIZATION {role}",
+            "CREATE TABLE {role}.organizations (id uuid)",
             "",
         ),
         (

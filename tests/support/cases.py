@@ -22,7 +22,6 @@ from phase_1.fingerprint import fingerprint
 from phase_1.found import begin_reading, inspect
 from phase_1.options import parse
 from phase_1.problems import DONE
-from phase_1.scripts import read
 from phase_1.trust import Untrusted
 from phase_1.verify import ask, checks
 from tests.plugins.database import OWNER, Database, Templates
@@ -100,10 +99,9 @@ def _claims(case: Case, stage: str) -> tuple[str, ...]:
     return ("preflight-refuses" if case.level == ERROR else "preflight-warns", *_ALSO.get(case.check, ()))
 
 
-def names(stage: str, file: str | None = None) -> set[str]:
-    """The checks of a stage, of both files or of one."""
-    sections = checks(stage) if file is None else [s for s in read(file) if stage in s.names("stage")]
-    return {section.name for section in sections}
+def names(stage: str) -> set[str]:
+    """The checks of a stage."""
+    return {section.name for section in checks(stage)}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from phase_1.files import READ
-from phase_1.scripts import ScriptError, Section, fill, identifier, literal, parse, read, split
+from phase_1.scripts import ScriptError, Section, checks, fill, identifier, literal, parse, read, split
 from tests.plugins.server import Server
 
 #: Names and texts that somebody has, somewhere.
@@ -188,18 +188,33 @@ def test_split_ends_a_statement_at_a_semicolon_at_the_end_of_a_line_only() -> No
     assert split(["DO $a$ BEGIN", "NULL;", "END $a$;"]) == ["DO $a$ BEGIN\nNULL;\nEND $a$;"]
 
 
-@pytest.mark.parametrize("file", [name[4:] for name in READ if name.startswith("sql/")])
+@pytest.mark.parametrize("file", [name[4:] for name in READ if name.startswith("sql/") and name.count("/") == 1])
 def test_every_section_of_our_own_files_says_what_it_has_to(file: str) -> None:
     """Each step says what it does, its lock, for how long and for what; each check its level and its stage.
 
     Who decides about a migration at night reads these headers, and nothing else.
     """
-    checks = file in ("phase_1_trust.sql", "phase_1_preflight.sql", "phase_1_verify.sql")
-    wanted = ("level", "stage") if checks else ("index",) if "queries" in file else ("does", "lock", "for", "each")
+    wanted = ("index",) if "queries" in file else ("does", "lock", "for", "each")
     for section in read(file):
         assert [key for key in wanted if not section.header(key)] == [], section.name
         assert section.statements
-        if checks:
-            assert len(section.statements) == 1, section.name
-            assert section.header("level") in ("error", "warning", "notice")
-            assert set(section.names("stage")) <= {"names", "tables", "preflight", "rollback", "verify"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "stages"),
+    [
+        ("trust", {"names", "tables"}),
+        ("preflight", {"preflight", "rollback"}),
+        ("verify", {"preflight", "rollback", "verify"}),
+    ],
+)
+def test_every_check_is_one_query_with_its_level_and_its_stages(folder: str, stages: set[str]) -> None:
+    """Each check is a file with one query, says how bad its violation is, and when it is asked.
+
+    A check without a stage is asked by nobody.
+    """
+    for section in checks(folder):
+        assert len(section.statements) == 1, section.name
+        assert section.header("level") in ("error", "warning", "notice"), section.name
+        assert section.names("stage"), section.name
+        assert set(section.names("stage")) <= stages, section.name

@@ -205,8 +205,6 @@ class Found:
             # What is there and is ours may be changed; what somebody else has created since is not to be ours.
             "or_replace": "OR REPLACE" if self.integrity_function else "",
             "gen_random_uuid": self.uuid_function,
-            # What is there is ours, and may be made anew; what somebody else creates meanwhile is not to become ours.
-            "or_replace": "OR REPLACE" if self.integrity_function else "",
             # Where the table was not there before Phase 1, a client_id could not name anybody.
             "belongs_to_deleted": "client_id IS NOT NULL"
             if self.drops_organizations

@@ -508,7 +508,7 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
         (
             "nobody looks again before rows are written",
             "test_trigger_that_comes_between: between two steps: planted code ran",
-            Change(PLAN, "for name in _written(steps) for each in", "for name in () for each in"),
+            Change(PLAN, "            for name in _written(steps)\n", "            for name in ()\n"),
         ),
         (
             "event triggers are not looked at",

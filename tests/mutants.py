@@ -23,10 +23,10 @@ from typing import Any
 
 from tests.equivalents import ALIKE, EQUIVALENT
 from tests.support.lines import measured
-from tests.support.mutation import FILES, INVENTORY, Mutant, mutants
+from tests.support.mutation import INVENTORY, QUERIES, ROLLBACK, SCHEMA, Mutant, mutants
 from tests.support.sabotage import BROKEN, PASSED, TIMEOUT, Job, Outcome, run_all, write_report
 
-SCHEMA, ROLLBACK, PREFLIGHT, VERIFY, QUERIES = FILES
+PREFLIGHT, VERIFY, TRUST = (f"sql/{folder}/.*" for folder in ("preflight", "verify", "trust"))
 
 #: How many of them a run takes, unless told.
 NUMBER = 150
@@ -84,6 +84,7 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (VERIFY, "clients_are_isolated|writes_are_pinned", ("[{section},", "test_isolation_", "pins")),
     (VERIFY, "default_is_still_there", ("test_verify_says_that_the_default",)),
     (VERIFY, ".*", ("[{section},", "test_verify.py", "test_preflight_finds_nothing")),
+    (TRUST, ".*", ("test_trust.py",)),
     (QUERIES, ".*", ("test_index_use.py",)),
     (INVENTORY, "TIME_COLUMNS", ("test_time_column",)),
     (INVENTORY, "CHILDREN", _FUNCTIONS),
@@ -108,6 +109,8 @@ _LIKELY: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("phase_1/plan.py", ".*", (_END_STATE, "test_rerun.py", "test_online.py", "test_rollback.py", "test_part")),
     ("phase_1/problems.py", ".*", ("test_command_line.py",)),
     ("phase_1/scripts.py", ".*", ("test_scripts.py",)),
+    ("phase_1/(trust|findings).py", ".*", ("test_trust.py", "test_verify.py")),
+    ("phase_1/shown.py", ".*", ("test_shown.py", "test_secrets.py")),
     ("phase_1/verify.py", ".*", ("test_verify.py", "test_command_line.py")),
 )  # fmt: skip
 #: What takes long, and what others have noticed before it: last.

@@ -7,7 +7,7 @@ SELECT
         CASE c.relkind
             WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
             WHEN 'p' THEN 'a partitioned table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a composite type'
-            WHEN 'r' THEN 'a table that inherits or is inherited from' ELSE 'an index' END,
+            WHEN 'r' THEN 'a table with an heir of somebody else' ELSE 'an index' END,
         pg_get_userbyid(c.relowner), session_user) AS problem,
     CASE WHEN names.name = 'users' THEN 'connect to the database of the application'
         ELSE format('rename it: ALTER %s public.%I RENAME TO %I',
@@ -17,4 +17,10 @@ JOIN pg_class AS c ON c.oid = to_regclass('public.' || names.name)
 WHERE CASE names.name
     -- the checks for tenant tables ask the rest
     WHEN 'users' THEN c.relkind NOT IN ('r', 'p')
-    ELSE c.relkind <> 'r' OR c.relispartition OR EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) END;
+    ELSE c.relkind <> 'r' OR c.relispartition OR EXISTS (
+        -- the rows of an heir are read with those of the table
+        SELECT
+        FROM pg_inherits AS i
+        JOIN pg_class AS heir ON heir.oid = i.inhrelid
+        WHERE i.inhparent = c.oid
+            AND (heir.relkind <> 'r' OR NOT pg_has_role(heir.relowner, :owner_of_users, :rights))) END;

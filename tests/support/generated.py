@@ -368,7 +368,7 @@ DIFFERENCES = (
     Difference("an index of our name", "CREATE INDEX idx_products_client_ean ON public.products (ean)",
                refused="index_name_is_free"),
     Difference("a table of another owner", "ALTER TABLE public.products OWNER TO authenticator",
-               refused="role_owns_the_table"),
+               refused="tables_belong_to_who_owns_users"),
     Difference("a table that is forced", "ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;"
                "ALTER TABLE public.users FORCE ROW LEVEL SECURITY", refused="row_security_lets_the_owner_through"),
     Difference("a row type in a column", "CREATE TABLE public.archive (sale public.sellout_entries2)",

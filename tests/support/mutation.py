@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from phase_1.scripts import checks
 from tests.support.certificate import ROOT
 from tests.support.sabotage import Change
 
 INVENTORY = "phase_1/inventory.py"
-FILES = tuple(
-    f"sql/phase_1_{name}.sql" for name in ("multitenant_schema", "rollback", "preflight", "verify", "queries")
+SCHEMA, ROLLBACK, QUERIES = "sql/phase_1_multitenant_schema.sql", "sql/phase_1_rollback.sql", "sql/queries.sql"
+#: The steps, the checks, each in a file of its name, and the queries.
+FILES = (
+    *(SCHEMA, ROLLBACK, QUERIES),
+    *(f"sql/{folder}/{check.name}.sql" for folder in ("trust", "preflight", "verify") for check in checks(folder)),
 )
 
 #: Where a step is; a query that is left out there is a check that finds nothing, and another operator's business.
@@ -65,7 +70,7 @@ def mutants() -> list[Mutant]:
             for name, start, end, after in operator(text, bare):
                 if name == "statement left out" and file not in _STEPS:
                     continue
-                section = _section(text, start)
+                section = _section(text, start) if file.count("/") == 1 else Path(file).stem
                 if not section or text[start:end] == after:
                     continue
                 before, line = text[start:end], text.count("\n", 0, start) + 1

@@ -68,7 +68,9 @@ def test_mutants_are_many_and_of_every_file() -> None:
     """
     found = mutants()
     assert len(found) > 1_000
-    assert {each.file for each in found} == {*FILES, INVENTORY}
+    # There is nothing in it but what it is asked about: the tests of its cases see that it is asked.
+    without = "sql/preflight/what_was_begun_is_not_left_out.sql"
+    assert {each.file for each in found} == {*FILES, INVENTORY} - {without}
     assert len({(each.file, each.start, each.before, each.after) for each in found}) == len(found)
     assert all(likely(each) for each in found)
     assert len({each.operator for each in found}) >= 40

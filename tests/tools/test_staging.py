@@ -349,14 +349,14 @@ _BROKEN: dict[str, tuple[str, str, Callable[[Staging], None], str]] = {
         " LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''"
         " AS '#variable_conflict use_column\nBEGIN RETURN TRUE; END;'",
         _functions,
-        "answers differ",
+        "validate_client_access was not called, since it is not what the migration creates",
     ),
-    "functions: one that cannot be read as an expression": (
+    "functions: one in another language": (
         "founding-migrated",
         "CREATE OR REPLACE FUNCTION public.get_user_organization_id(user_id uuid) RETURNS uuid"
         " LANGUAGE sql STABLE AS 'SELECT NULL::uuid'",
         _functions,
-        "not Phase 1's own",
+        "get_user_organization_id was not called, since it is SECURITY INVOKER",
     ),
 }
 
@@ -373,6 +373,23 @@ def test_what_is_broken_on_staging_fails_its_claim(site: Make, case: str) -> Non
     staging.database.execute(breaking)
     with pytest.raises(pytest.fail.Exception, match=words):
         test(staging.look())
+
+
+@pytest.mark.parametrize("executable", [True, False], ids=["called", "by-its-text"])
+def test_function_that_answers_otherwise_than_the_specification_fails_its_claim(site: Make, executable: bool) -> None:
+    """Where the function and the specification, read as a query, disagree, the claim fails and says for whom.
+
+    The function is the migration's own, or it is not asked; so here it is the specification that differs.
+    """
+    made = site("founding-migrated")
+    if executable:
+        made.database.execute(f"GRANT EXECUTE ON FUNCTION public.validate_client_access TO {made.reader}")
+    [(function, arguments, comparison)] = [each for each in test_migrated.COMPARED if "access" in each[0]]
+    other = comparison.replace("m.is_active IS TRUE", "m.is_active IS FALSE")
+    with pytest.raises(pytest.fail.Exception, match=r"\d+ of \d+ answers differ"):
+        test_migrated.test_function_agrees_with_a_straightforward_query(
+            made.look(), _no_evidence, function, arguments, other
+        )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 
 from tests.plugins.database import OWNER, Templates
 from tests.plugins.server import Choice, Server
-from tests.staging import test_not_migrated
+from tests.staging import test_migrated, test_not_migrated
 from tests.support.rehearsal import DATABASE, Rehearsal, rehearse
 from tests.tools.test_staging import Site, staged
 
@@ -328,3 +328,43 @@ def test_name_of_staging_is_no_command_of_the_restore(trap: Trap, server: Server
 
 def _quoted(text: str, quote: str) -> str:
     return quote + text.replace(quote, quote * 2) + quote
+
+
+_RUN = (
+    "CREATE FUNCTION public.planted() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'ran as %', current_user; END$$"
+)
+
+
+@pytest.mark.parametrize("executable", [True, False], ids=["called", "by-its-text"])
+def test_function_that_was_replaced_is_not_run_on_staging(templates: Templates, executable: bool) -> None:
+    """A function that is not the migration's is named, and neither it nor its text is run by whoever looks.
+
+    What takes its place need not be SECURITY DEFINER: it would have the rights of the role that looks at staging.
+    """
+    with staged(templates, "founding-migrated") as site:
+        site.database.execute(
+            f"SET ROLE {OWNER}; {_RUN};"
+            "CREATE OR REPLACE FUNCTION public.validate_client_access(user_id uuid, client_id uuid) RETURNS boolean"
+            " LANGUAGE plpgsql STABLE SET search_path = ''"
+            " AS '#variable_conflict use_column\nBEGIN RETURN public.planted(); END;'"
+        )
+        if executable:
+            site.database.execute(f"GRANT EXECUTE ON FUNCTION public.validate_client_access TO {site.reader}")
+        [asked] = [each for each in test_migrated.COMPARED if each[0] == "validate_client_access"]
+        with pytest.raises(pytest.fail.Exception, match="validate_client_access was not called"):
+            test_migrated.test_function_agrees_with_a_straightforward_query(site.look(), _nothing, *asked)
+
+
+def test_what_is_planted_between_two_looks_is_not_read(templates: Templates) -> None:
+    """Whose objects they are is asked in every transaction: what has come since the first look fails the next one.
+
+    A rehearsal takes minutes, and who may create in ``public`` sees in ``pg_stat_activity`` that one has begun.
+    """
+    with staged(templates, "founding") as site:
+        staging = site.look()
+        site.database.execute(
+            f"{_RUN}; CREATE VIEW public.organizations AS SELECT public.planted() AS is_active;"
+            f" GRANT SELECT ON public.organizations TO PUBLIC; ALTER VIEW public.organizations OWNER TO anon"
+        )
+        with pytest.raises(pytest.fail.Exception, match=r"could not be checked: refused: .*public\.organizations"):
+            staging.snapshot()

@@ -36,7 +36,17 @@ from tests.support.embedded import Cluster
 PASSED, FAILED, TIMEOUT, BROKEN = "passed", "failed", "timeout", "broken"
 
 #: What a copy of the project holds.
-_TREE = ("conftest.py", "migrate.py", "phase_1", "pyproject.toml", "sql", "tests", "README.md", "migration_plan.md")
+_TREE = (
+    "conftest.py",
+    "docs",
+    "migrate.py",
+    "phase_1",
+    "pyproject.toml",
+    "sql",
+    "tests",
+    "README.md",
+    "migration_plan.md",
+)
 #: Modules of the project: a fork forgets them, and imports those of its copy.
 _OURS = ("conftest", "migrate", "phase_1", "tests")
 #: What every run would import again.

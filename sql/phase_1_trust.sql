@@ -92,6 +92,25 @@ FROM (
 JOIN pg_namespace AS n ON n.oid = its.namespace AND n.nspname <> 'public'
 WHERE n.nspname IN (SELECT schema FROM on_the_way) AND NOT pg_has_role(its.owner, :owner_of_users, 'MEMBER');
 
+-- name: partition_keys_use_nothing_foreign
+-- level: error
+-- stage: names
+-- Up to PostgreSQL 12 what is constant in a partition key is worked out whenever the table is opened: for its size,
+-- or the definition of one of its indexes. A fingerprint opens the tables of every schema.
+SELECT
+    'table ' || p.partrelid::regclass AS object,
+    format('has %s in its partition key, which belongs to %I: whoever opens the table runs it, here with the rights of '
+        '%I', f.oid::regprocedure, pg_get_userbyid(f.proowner), session_user) AS problem,
+    CASE WHEN pg_has_role(f.proowner, :owner_of_users, 'MEMBER') THEN format('connect as %I', pg_get_userbyid(f.proowner))
+        ELSE format('see what it does; drop the table, or take the function over: ALTER ROUTINE %s OWNER TO %I',
+            f.oid::regprocedure, pg_get_userbyid(:owner_of_users)) END AS action
+FROM pg_partitioned_table AS p
+JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = p.partrelid
+LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc AS f ON f.oid = CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
+WHERE current_setting('server_version_num')::integer < 130000
+    AND NOT pg_has_role(f.proowner, :trusted_with_code, 'MEMBER');
+
 -- name: tables_belong_to_who_owns_users
 -- level: error
 -- stage: tables
@@ -131,6 +150,9 @@ WITH RECURSIVE at_stake AS MATERIALIZED (
 -- the application do not: row_security is off, which makes it an error where they would.
 hung (classid, objid) AS (
     SELECT 'pg_class'::regclass::oid, i.indexrelid FROM at_stake AS t JOIN pg_index AS i ON i.indrelid = t.oid
+    UNION ALL
+    -- by its partition key
+    SELECT 'pg_class'::regclass, p.partrelid FROM at_stake AS t JOIN pg_partitioned_table AS p ON p.partrelid = t.oid
     UNION ALL
     SELECT 'pg_constraint'::regclass, k.oid
     FROM at_stake AS t JOIN pg_constraint AS k ON k.conrelid = t.oid AND k.contype IN ('c', 'x')

@@ -19,10 +19,15 @@ from tests.support.sabotage import FAILED, PASSED, Change, Job, Outcome, run_all
 SCHEMA, ROLLBACK = "sql/phase_1_multitenant_schema.sql", "sql/phase_1_rollback.sql"
 QUERIES = "sql/queries.sql"
 INVENTORY, FOUND, PLAN, APPLY = "phase_1/inventory.py", "phase_1/found.py", "phase_1/plan.py", "phase_1/apply.py"
-RUNNER = "migrate.py"
+RUNNER, REHEARSAL = "migrate.py", "tests/support/rehearsal.py"
 HANGS = "sql/trust/nothing_foreign_hangs_on_tables.sql"
 
-_PATHS = ("tests/certification", "tests/tools/test_command_line.py", "tests/tools/test_secrets.py")
+_PATHS = (
+    "tests/certification",
+    "tests/tools/test_command_line.py",
+    "tests/tools/test_secrets.py",
+    "tests/tools/test_staging_trust.py",
+)
 _MIGRATED = '    status = migrate.main(["--dsn", database.owner_dsn, "--force"])\n'
 
 
@@ -527,6 +532,21 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                 "pg_has_role(p.proowner, :trusted_with_code, :rights)",
                 "pg_has_role(p.proowner, 10::oid, :rights)",
             ),
+        ),
+        (
+            "a superuser restores staging's tables",
+            "test_code_of_a_stranger: 'an index predicate of a table that refers'",
+            Change(REHEARSAL, "failed += archive.restore(worker, rf", "failed += archive.restore(server, rf"),
+        ),
+        (
+            "a function that reaches out stays granted",
+            "test_code_of_the_owner: 'a default of public.products, by a function for superusers that was granted'",
+            Change(REHEARSAL, "AND 0 NOT IN (SELECT", "AND FALSE AND 0 NOT IN (SELECT"),
+        ),
+        (
+            "a function of staging is called unseen",
+            "test_function_that_was_replaced: ran as staging_",
+            Change("tests/staging/test_migrated.py", 'if found.object == f"public.{function}":', "if False:"),
         ),
     ],
     "organization-of-user": [

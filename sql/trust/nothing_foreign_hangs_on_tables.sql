@@ -14,6 +14,10 @@ WITH RECURSIVE at_stake AS MATERIALIZED (
 hung (of, classid, objid) AS (
     SELECT t.oid, 'pg_class'::regclass::oid, i.indexrelid FROM at_stake AS t JOIN pg_index AS i ON i.indrelid = t.oid
     UNION ALL
+    -- by its partition key
+    SELECT t.oid, 'pg_class'::regclass, p.partrelid
+    FROM at_stake AS t JOIN pg_partitioned_table AS p ON p.partrelid = t.oid
+    UNION ALL
     SELECT t.oid, 'pg_constraint'::regclass, k.oid
     FROM at_stake AS t JOIN pg_constraint AS k ON k.conrelid = t.oid AND k.contype IN ('c', 'x')
     UNION ALL
@@ -174,7 +178,9 @@ SELECT DISTINCT
                 WHEN 'pg_constraint'::regclass THEN (
                     SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
                     FROM pg_constraint WHERE oid = root)
-                WHEN 'pg_class'::regclass THEN format('DROP INDEX %s', root::regclass)
+                WHEN 'pg_class'::regclass THEN format(
+                    CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = root)
+                        THEN 'PARTITION BY of %s' ELSE 'DROP INDEX %s' END, root::regclass)
                 WHEN 'pg_statistic_ext'::regclass THEN (
                     SELECT format('DROP STATISTICS %s.%I', stxnamespace::regnamespace, stxname)
                     FROM pg_statistic_ext WHERE oid = root)

@@ -747,6 +747,51 @@ _TENANTS = tuple(
     )
 )
 
+_BY_A_FUNCTION = (
+    "SET ROLE app_owner; ALTER TABLE public.email_logs RENAME TO former_logs;"
+    " CREATE TABLE public.email_logs (LIKE public.former_logs INCLUDING DEFAULTS)"
+    " PARTITION BY LIST ((recipient || public.planted_text('x')));"
+    " CREATE TABLE public.rest PARTITION OF public.email_logs DEFAULT;"
+    " INSERT INTO public.email_logs SELECT * FROM public.former_logs; DROP TABLE public.former_logs"
+)
+
+_PARTITION_KEYS = (
+    Attack(
+        "a partition key of email_logs with a function of a helper",
+        "partition keys",
+        "helper",
+        "SELECT 1",
+        _HANGS,
+        prepared=_BY_A_FUNCTION,
+        pg=">=13",
+    ),
+    Attack(
+        "a partition key of email_logs that opening runs",
+        "partition keys",
+        "helper",
+        "SELECT 1",
+        "partition_keys_use_nothing_foreign",
+        prepared=_BY_A_FUNCTION,
+        pg="<13",
+    ),
+    *(
+        Attack(
+            f"a partition key of a table of somebody{where}",
+            "partition keys",
+            "loner",
+            "CREATE TABLE public.keyed (id text) PARTITION BY LIST ((id || public.planted_text('x')));"
+            " CREATE INDEX ON public.keyed (id)",
+            refused_by,
+            after=True,
+            pg=pg,
+        )
+        for where, refused_by, pg in (
+            ("", None, ">=13"),
+            (" that opening runs", "partition_keys_use_nothing_foreign", "<13"),
+        )
+    ),
+)
+
 #: What is not ours to refuse, since nothing of it runs.
 _HARMLESS = tuple(
     Attack(name, surface, who, planted, None, prepared=prepared, after=True, pg=pg)
@@ -913,5 +958,5 @@ _HARMLESS = tuple(
 
 ATTACKS: tuple[Attack, ...] = tuple(
     replace(each, planted=each.planted.replace(" planted()", " public.planted()"))
-    for each in (*_NAMES, *_ADOPTION, *_ROUTINES, *_TENANTS, *_HARMLESS)
+    for each in (*_NAMES, *_ADOPTION, *_ROUTINES, *_TENANTS, *_PARTITION_KEYS, *_HARMLESS)
 )

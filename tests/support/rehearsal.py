@@ -1,6 +1,11 @@
 """A rehearsal: staging's schema in a throwaway server, with generated rows, migrated, checked and taken back.
 
-What comes over from staging is its schema, its roles' names and attributes, and figures: rows, sizes, widths.
+What comes over from staging is its schema, its roles' names and memberships, and figures: rows, sizes, widths.
+
+A schema is full of code, and a superuser's code runs any command on the machine that the server is on. So nothing
+that can run code of staging is done as a superuser. That takes in more than one would think: PostgreSQL works out what
+is constant in an expression while it creates a table or plans a query, and, up to version 12, a partition key whenever
+the table is opened, for its definition even. No role of staging is a superuser there either, nor may it make one.
 """
 
 from __future__ import annotations
@@ -11,15 +16,17 @@ import re
 import secrets
 import shlex
 import subprocess
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from phase_1.fingerprint import Fingerprint, difference, fingerprint
 from phase_1.plan import INDEX_ENTRY_BYTES, SECONDS_A_ROW, SECONDS_THAT_HURT
@@ -37,7 +44,18 @@ ROWS = 100_000
 #: A table of fewer rows is generated whole: what a page holds would distort its figures.
 FEWEST = 2_000
 
+#: Creates what only a superuser can; never opens a table of staging's.
 _SUPERUSER = "phase_1_rehearsal"
+#: Does the rest: has the rights of every role of staging, and is no superuser.
+_WORKER = "phase_1_rehearsal_worker"
+
+#: The entries of a dump that the superuser restores, since creating them opens no table and runs no code of staging.
+#: First of all, so that nothing of staging gets in the way of an extension's script:
+_SCHEMAS = r"SCHEMA|EXTENSION|PUBLICATION(?! TABLE)"
+#: after everything that the worker restores:
+_RIGHTS = r"ACL|DEFAULT ACL|PUBLICATION TABLES|COMMENT - (?:EXTENSION|PUBLICATION|SCHEMA)"
+#: and when nothing else is left to be done as a superuser:
+_EVENT_TRIGGERS = r"EVENT TRIGGER|COMMENT - EVENT TRIGGER"
 #: The steps that take the longer the more rows there are; the others change the catalog.
 _READING = {"create_index", "validate_client_id_foreign_key", "validate_client_id", "add_memberships", "fill_client_id"}
 _MEMBERSHIPS = "user_organizations"
@@ -81,13 +99,13 @@ def rehearse(staging: Staging, choice: Choice, options: str, scale: float | None
     """The whole way on a server that nobody else uses, and that is gone afterwards. Raises CannotBeRehearsed."""
     if any(finding.level == "error" for finding in staging.findings("preflight")):
         raise CannotBeRehearsed("preflight refuses it")
-    dump = _dump(staging)
+    archive = _dump(staging)
     try:
         server = choice.start()
     except RuntimeError as problem:  # of the embedded server, or of Docker
         raise CannotBeRehearsed(f"the throwaway server does not start: {problem}") from problem
     try:
-        return _rehearse(staging, server, dump, shlex.split(options), scale)
+        return _rehearse(staging, server, archive, shlex.split(options), scale)
     except NoRows as problem:
         raise CannotBeRehearsed(f"no rows can be made for {problem}") from problem
     except psycopg.Error as problem:
@@ -96,26 +114,37 @@ def rehearse(staging: Staging, choice: Choice, options: str, scale: float | None
         server.close()
 
 
-def _rehearse(staging: Staging, server: Server, dump: str, options: list[str], scale: float | None) -> Rehearsal:
+def _rehearse(staging: Staging, server: Server, archive: Archive, options: list[str], scale: float | None) -> Rehearsal:
     server = _with_own_superuser(server)
     told = ["no write waits for a disk: fsync is off"]
     if server.major != staging.major:
         told.append(f"the server is PostgreSQL {server.major}, and staging {staging.major}")
     told += [f"{name} is not there: {staging.role} may not read it" for name in staging.unreadable]
+    told.append("no role is a superuser: those of staging have the rights of the other roles instead")
     user, password = _create_roles(staging, server), secrets.token_urlsafe(16)
+    worker = _create_worker(server)
     told += _create_database(staging, server, user)
-    told += _restore(staging, server, dump)
-    _require_tables(staging, server)
-    with closing(server.connect(DATABASE)) as connection:
+    with closing(server.connect(DATABASE, options="-c search_path=")) as connection:
         connection.execute(
             sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(password))
         )
-        checks = without_checks(connection)
-        if checks:
-            told.append(f"generated rows obey no CHECK: {', '.join(checks)} were taken off")
-        made = _fill(staging, connection, scale)
-        connection.execute("VACUUM ANALYZE")
-    return _go(staging, server, ("--dsn", server.dsn(DATABASE, user, password), "--json", *options), user, made, told)
+        told += _restore(staging, archive, server, worker, connection)
+        with closing(worker.connect(DATABASE)) as working:
+            _require_tables(staging, working)
+            checks = without_checks(working)
+            if checks:
+                told.append(f"generated rows obey no CHECK: {', '.join(checks)} were taken off")
+            made = _fill(staging, working, scale)
+            working.execute("VACUUM ANALYZE")
+            [(catalogs,)] = connection.execute(
+                "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
+                " WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r'"
+            ).fetchall()
+            connection.execute(f"VACUUM ANALYZE {catalogs}")
+            # No superuser logs in there after this: a trigger ON login would run.
+            told += _told(staging, archive.restore(server, _EVENT_TRIGGERS, "--no-owner"))
+            arguments = ("--dsn", server.dsn(DATABASE, user, password), "--json", *options)
+            return _go(staging, server, worker, working, arguments, user, made, told)
 
 
 def dumper(major: int) -> str:
@@ -134,14 +163,66 @@ def dumper(major: int) -> str:
     )
 
 
-def _dump(staging: Staging) -> str:
+@dataclass(frozen=True)
+class Archive:
+    """A schema as pg_dump keeps it, and the pg_restore that goes with it.
+
+    Entry by entry it goes to the server, without psql: what stands in a name or a comment is no command of anybody's.
+    """
+
+    content: bytes = field(repr=False)
+    program: Path
+
+    def entries(self, kinds: str) -> list[str]:
+        """The numbers of the entries of these kinds, a pattern, in the order of the archive."""
+        done = self._run("--list")
+        if done.returncode:
+            reason = " ".join(done.stderr.decode(errors="replace").split())
+            raise CannotBeRehearsed(f"pg_restore could not read the dump: {reason}")
+        # "12; 1259 16385 TABLE public users app_owner": the kind comes before everything that somebody has named.
+        return re.findall(rf"^(\d+); \d+ \d+ (?:{kinds})(?= )", done.stdout.decode(), re.MULTILINE)
+
+    def restore(self, server: Server, kinds: str, *options: str) -> list[str]:
+        """Restores the entries of these kinds; returns what the server says of those that it does not take."""
+        entries = self.entries(kinds)
+        if not entries:
+            return []
+        with tempfile.NamedTemporaryFile("w", prefix="phase_1_", suffix=".list") as chosen:
+            chosen.write("".join(f"{number};\n" for number in entries))
+            chosen.flush()
+            done = self._run(
+                f"--use-list={chosen.name}",
+                "--no-tablespaces",
+                f"--dbname={server.dsn_without_password(DATABASE)}",
+                *options,
+                PGPASSWORD=server.superuser_password,
+            )
+        said = done.stderr.decode(errors="replace")
+        failed = re.findall(r"^pg_restore: error: could not execute query: ERROR: +(.*)$", said, re.MULTILINE)
+        if done.returncode and not failed:
+            raise CannotBeRehearsed(f"pg_restore could not restore the schema: {' '.join(said.split())}")
+        # pg_restore writes for servers of its own version.
+        return [line for line in failed if line != 'unrecognized configuration parameter "transaction_timeout"']
+
+    def _run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [self.program, *arguments],
+            input=self.content,
+            env={**os.environ, "LC_ALL": "C", **environment},
+            capture_output=True,
+            check=False,
+        )
+
+
+def _dump(staging: Staging) -> Archive:
     """The schema of everything that the role can lock for reading, as pg_dump writes it."""
     target, environment = staging.for_programs()
+    program = dumper(staging.major)
     done = subprocess.run(
         [
-            dumper(staging.major),
+            program,
+            "--format=custom",
             "--schema-only",
-            "--no-tablespaces",
             "--no-subscriptions",
             "--no-security-labels",
             "--lock-wait-timeout=5s",
@@ -150,14 +231,12 @@ def _dump(staging: Staging) -> str:
         ],
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
-        encoding="utf-8",
         check=False,
     )
     if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
+        reason = " ".join(done.stderr.decode(errors="replace").split()) or f"it ended with {done.returncode}"
         raise CannotBeRehearsed(f"pg_dump of staging failed: {staging.hide(reason)}")
-    return done.stdout
+    return Archive(done.stdout, Path(program).with_name("pg_restore"))
 
 
 def _with_own_superuser(server: Server) -> Server:
@@ -169,22 +248,31 @@ def _with_own_superuser(server: Server) -> Server:
         connection.execute("SELECT pg_reload_conf()")
         create = sql.SQL("CREATE ROLE {} SUPERUSER LOGIN PASSWORD {}")
         connection.execute(create.format(sql.Identifier(_SUPERUSER), sql.Literal(password)))
-    choice = Choice(server.kind, server.reason, server.image, server.version)
-    other = Server(choice, server.dsn("postgres", _SUPERUSER, password))
+    other = _seen_by(server, _SUPERUSER, password)
     with closing(other.connect()) as connection:
         rename = sql.SQL("ALTER ROLE {} RENAME TO {}")
         connection.execute(rename.format(sql.Identifier(server.user), sql.Identifier(f"{_SUPERUSER}_former")))
     return other
 
 
+def _seen_by(server: Server, user: str, password: str) -> Server:
+    """The server as another role finds it."""
+    choice = Choice(server.kind, server.reason, server.image, server.version)
+    return Server(choice, server.dsn("postgres", user, password))
+
+
 def _create_roles(staging: Staging, server: Server) -> str:
-    """Creates staging's roles as they are there, but that nobody logs in; returns the one that can migrate."""
+    """Creates staging's roles, of which nobody logs in; returns the one that can migrate.
+
+    None is a superuser, or may create roles: before PostgreSQL 16 that is a way to run programs. Who is a superuser
+    on staging becomes a member of every other role, so that what it owns is trusted as it is there.
+    """
     with staging.looking() as connection:
         roles = connection.execute(
-            "SELECT rolname, concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END,"
-            " CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END,"
-            " CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END)"
-            " FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_'"
+            "SELECT rolname, concat_ws(' ', CASE WHEN rolinherit OR rolsuper THEN 'INHERIT' ELSE 'NOINHERIT' END,"
+            " CASE WHEN rolbypassrls OR rolsuper THEN 'BYPASSRLS' END), rolsuper"
+            " FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY rolsuper,"
+            " oid <> (SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass('public.users')), rolname"
         ).fetchall()
         members = connection.execute(
             "SELECT pg_get_userbyid(roleid), pg_get_userbyid(member) FROM pg_catalog.pg_auth_members"
@@ -201,12 +289,38 @@ def _create_roles(staging: Staging, server: Server) -> str:
     if user is None:
         raise CannotBeRehearsed("no role may do what the owners of the tables may. What to do: give them one owner")
     with closing(server.connect()) as connection:
-        for name, attributes in roles:
+        for name, attributes, _ in roles:
             connection.execute(sql.SQL(f"CREATE ROLE {{}} {attributes}").format(sql.Identifier(name)))
         for role, member in members:
             if not role.startswith("pg_") and not member.startswith("pg_"):
-                connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
+                _grant(connection, role, member)
+        # The others come first, then who owns the tables, if it is one of them: two cannot be members of each other.
+        for place, (member, _, superuser) in enumerate(roles):
+            if superuser:
+                for role, *_ in roles[:place]:
+                    with suppress(errors.InvalidGrantOperation):
+                        _grant(connection, role, member)
     return str(user)
+
+
+def _grant(connection: psycopg.Connection[Any], role: str, member: str) -> None:
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
+
+
+def _create_worker(server: Server) -> Server:
+    """Creates the role that works where code of staging may run; returns the server as that role finds it."""
+    password = secrets.token_urlsafe(16)
+    with closing(server.connect()) as connection:
+        roles = connection.execute(
+            "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' AND NOT rolsuper"
+        ).fetchall()
+        create = sql.SQL("CREATE ROLE {} BYPASSRLS LOGIN PASSWORD {}")
+        connection.execute(create.format(sql.Identifier(_WORKER), sql.Literal(password)))
+        # Triggers and foreign keys rest while rows are made; only a superuser can say so, and does it for the role.
+        connection.execute(f"ALTER ROLE {_WORKER} SET session_replication_role = replica")
+        for (role,) in roles:
+            _grant(connection, role, _WORKER)
+    return _seen_by(server, _WORKER, password)
 
 
 def _create_database(staging: Staging, server: Server, user: str) -> list[str]:
@@ -245,35 +359,70 @@ def _create_database(staging: Staging, server: Server, user: str) -> list[str]:
     return told
 
 
-def _restore(staging: Staging, server: Server, dump: str) -> list[str]:
-    """Restores the dump; returns what the server says of that which it could not."""
-    # pg_dump writes for servers of its own version.
-    lines = [line for line in dump.splitlines(keepends=True) if not line.startswith("SET transaction_timeout")]
-    done = subprocess.run(
-        [
-            client_program("psql"),
-            "--no-psqlrc",
-            "--quiet",
-            "--set=VERBOSITY=terse",
-            f"--dbname={server.dsn_without_password(DATABASE)}",
-        ],
-        input="".join(lines),
-        env={**os.environ, "PGPASSWORD": server.superuser_password},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise CannotBeRehearsed(f"psql could not restore the schema: {staging.hide(' '.join(done.stderr.split()))}")
-    failed = [line.partition("ERROR:")[2].strip() for line in done.stderr.splitlines() if "ERROR:" in line]
+def _restore(
+    staging: Staging, archive: Archive, server: Server, worker: Server, connection: psycopg.Connection[Any]
+) -> list[str]:
+    """Restores all but the event triggers; returns what the server says of that which it does not take."""
+    failed = archive.restore(server, _SCHEMAS)
+    with _open_schemas(connection):
+        failed += archive.restore(worker, rf"(?!{_SCHEMAS}|{_RIGHTS}|{_EVENT_TRIGGERS}).*")
+    failed += archive.restore(server, _RIGHTS)
+    _correct_rights(connection)
+    return _told(staging, failed)
+
+
+def _correct_rights(connection: psycopg.Connection[Any]) -> None:
+    """Takes back the functions that reach out of a database, and lets the worker read and fill every table."""
+    for (statement,) in connection.execute(
+        """
+        -- What PostgreSQL or an extension keeps from everybody, such as dblink_connect_u: whom staging's superuser has
+        -- let use it on staging's machine may not use it on this one.
+        SELECT format('REVOKE ALL ON ROUTINE %%s FROM %%s CASCADE', p.oid::regprocedure, string_agg(
+            CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', '))
+        FROM pg_init_privs AS i
+        JOIN pg_proc AS p ON i.classoid = 'pg_proc'::regclass AND p.oid = i.objoid
+        CROSS JOIN aclexplode(p.proacl) AS a
+        WHERE a.grantee <> p.proowner AND a.grantee NOT IN (SELECT grantee FROM aclexplode(i.initprivs))
+            AND 0 NOT IN (SELECT grantee FROM aclexplode(i.initprivs))
+        GROUP BY p.oid
+        UNION ALL
+        -- What extensions have brought is the superuser's; an owner may have taken rights away from itself.
+        SELECT format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, worker)
+        FROM pg_namespace, CAST(%(worker)s AS text) AS worker
+        WHERE NOT has_schema_privilege(worker, oid, 'USAGE') AND nspname !~ '^pg_'
+        UNION ALL
+        SELECT format('GRANT SELECT, INSERT ON %%I.%%I TO %%I', n.nspname, c.relname, worker)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, CAST(%(worker)s AS text) AS worker
+        WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND NOT (has_table_privilege(worker, c.oid, 'SELECT') AND has_table_privilege(worker, c.oid, 'INSERT'))
+        """,
+        {"worker": _WORKER},
+    ).fetchall():
+        connection.execute(statement)
+
+
+def _told(staging: Staging, failed: Sequence[str]) -> list[str]:
     return [f"not restored: {staging.hide(line)}" for line in dict.fromkeys(failed)]
 
 
-def _require_tables(staging: Staging, server: Server) -> None:
+@contextmanager
+def _open_schemas(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Lets everybody create in every schema: whom an object is given to has to be allowed to, and is not yet."""
+    missing = connection.execute(
+        "SELECT nspname, privilege FROM pg_namespace, unnest(ARRAY['USAGE', 'CREATE']) AS privilege"
+        " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        " AND NOT has_schema_privilege('public', oid, privilege)"
+    ).fetchall()
+    for schema, privilege in missing:
+        connection.execute(sql.SQL(f"GRANT {privilege} ON SCHEMA {{}} TO PUBLIC").format(sql.Identifier(schema)))
+    yield
+    for schema, privilege in missing:
+        connection.execute(sql.SQL(f"REVOKE {privilege} ON SCHEMA {{}} FROM PUBLIC").format(sql.Identifier(schema)))
+
+
+def _require_tables(staging: Staging, connection: psycopg.Connection[Any]) -> None:
     """Raises CannotBeRehearsed if a tenant table or a column of one has not come over."""
-    with closing(server.connect(DATABASE)) as connection:
-        missing = staging.before.catalog.keys() - fingerprint(connection).keys()
+    missing = staging.before.catalog.keys() - fingerprint(connection).keys()
     tables = "|".join(map(re.escape, staging.tables))
     affected = sorted(name for name in missing if re.fullmatch(rf"table public\.({tables})(: column .*)?", name))
     if affected:
@@ -309,34 +458,40 @@ def _fill(staging: Staging, connection: psycopg.Connection[Any], scale: float | 
 
 
 def _go(
-    staging: Staging, server: Server, arguments: tuple[str, ...], user: str, made: dict[str, int], told: list[str]
+    staging: Staging,
+    server: Server,
+    worker: Server,
+    connection: psycopg.Connection[Any],
+    arguments: tuple[str, ...],
+    user: str,
+    made: dict[str, int],
+    told: list[str],
 ) -> Rehearsal:
-    """Migrates, verifies and rolls back as the role that will do it."""
-    database = Database(server, DATABASE, "staging")
+    """Migrates, verifies and rolls back as the role that will do it; the worker looks at what comes of it."""
+    database = Database(worker, DATABASE, "staging")
 
     def catalog() -> Fingerprint:
-        with closing(server.connect(DATABASE)) as connection:
-            return fingerprint(connection, exclude=["public.migration_log"])
+        return fingerprint(connection, exclude=["public.migration_log"])
 
     schema_before, rows_before = catalog(), database.checksum()
-    with closing(server.connect(DATABASE)) as connection:
-        connection.execute("CHECKPOINT")
-        start, position = time.perf_counter(), _wal(connection)
-        migration = run(*arguments, "--force")
-        seconds, wal = time.perf_counter() - start, _wal(connection) - position
-        steps = _steps(connection) if migration.status == DONE else {}
-        sizes = _sizes(connection, staging) if migration.status == DONE else {}
-        verification = run(*arguments, "--verify")
-        start = time.perf_counter()
-        # What was left out it knows from the log, and takes no option for it.
-        dsn, online = arguments[:2], ["--online"] if staging.options.online else []
-        rollback = run(*dsn, "--json", "--rollback", "--force", *online)
-        rollback_seconds = time.perf_counter() - start
+    with closing(server.connect()) as superuser:  # of another database, where nothing of staging is
+        superuser.execute("CHECKPOINT")
+    start, position = time.perf_counter(), _wal(connection)
+    migration = run(*arguments, "--force")
+    seconds, wal = time.perf_counter() - start, _wal(connection) - position
+    steps = _steps(connection) if migration.status == DONE else {}
+    sizes = _sizes(connection, staging) if migration.status == DONE else {}
+    verification = run(*arguments, "--verify")
+    start = time.perf_counter()
+    # What was left out it knows from the log, and takes no option for it.
+    dsn, online = arguments[:2], ["--online"] if staging.options.online else []
+    rollback = run(*dsn, "--json", "--rollback", "--force", *online)
+    rollback_seconds = time.perf_counter() - start
     rows_after = database.checksum()
     differs = difference(schema_before, catalog())
     differs += [f"the rows of {name} differ" for name in rows_before if rows_before[name] != rows_after.get(name)]
     return Rehearsal(
-        server=server.label,
+        server=worker.label,
         user=user,
         rows=made,
         told=told,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import sql
 
 from phase_1.scripts import identifier
 
@@ -78,7 +77,7 @@ class _Column(NamedTuple):
 
 @dataclass
 class Filler:
-    """Fills tables and what they refer to, over a superuser's connection: triggers and checks rest meanwhile.
+    """Fills tables and what they refer to; triggers rest if the connection has ``session_replication_role = replica``.
 
     ``rows`` and ``real`` are by the name of the table, as it stands in SQL: how many to make, how many there are.
     """
@@ -125,7 +124,7 @@ class Filler:
         )
         try:
             with self.connection.transaction():
-                self.connection.execute("SET LOCAL session_replication_role = replica; SET LOCAL jit = off")
+                self.connection.execute("SET LOCAL jit = off")
                 self.made[name] = self.connection.execute(statement.encode()).rowcount
         except psycopg.Error as error:
             raise NoRows(f"{name}: {error.diag.message_primary}") from error
@@ -199,18 +198,23 @@ class Filler:
 
 
 def without_checks(connection: psycopg.Connection[Any]) -> list[str]:
-    """Takes off every CHECK constraint, which no generated row could be made to obey, and names them."""
+    """Takes off the CHECK constraints, which no generated row could be made to obey, and names them.
+
+    Those of extensions stay: their tables and domains are not the role's to change.
+    """
     found = connection.execute(
         """
         SELECT format('%s %s', CASE WHEN conrelid <> 0 THEN 'TABLE' ELSE 'DOMAIN' END,
                 coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text)), conname
         FROM pg_catalog.pg_constraint
         WHERE contype = 'c' AND conislocal AND connamespace::regnamespace::text <> 'information_schema'
+            AND pg_has_role(coalesce((SELECT relowner FROM pg_catalog.pg_class WHERE oid = conrelid),
+                (SELECT typowner FROM pg_catalog.pg_type WHERE oid = contypid)), 'USAGE')
         ORDER BY 1, 2
         """
     ).fetchall()
     for target, name in found:
-        connection.execute(sql.SQL(f"ALTER {target} DROP CONSTRAINT {{}}").format(sql.Identifier(name)))
+        connection.execute(f"ALTER {target} DROP CONSTRAINT {identifier(name)}".encode())
     return [name for _, name in found]
 
 

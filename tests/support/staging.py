@@ -174,10 +174,16 @@ class Staging:
 
     @contextmanager
     def looking(self) -> Iterator[psycopg.Connection[Any]]:
-        """A transaction that only reads, and sees every row or fails: what cannot be seen fails the test."""
+        """A transaction that only reads, and sees every row or fails: what cannot be seen fails the test.
+
+        It fails, too, where objects of others have come in the way since the last one: nothing of them is read.
+        """
         try:
             self._begin()
+            inspect(self._connection, self.options)
             yield self._connection
+        except Problem as problem:
+            pytest.fail(f"could not be checked: {self.hide(str(problem))}", pytrace=False)
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
             pytest.fail(f"could not be checked: {self.hide(' '.join(str(error).split()))}", pytrace=False)
         finally:

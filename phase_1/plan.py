@@ -28,6 +28,8 @@ SECONDS_A_ROW = 3e-6
 SECONDS_THAT_HURT = 3.0
 #: The events that the run makes, as bits of pg_trigger.tgtype.
 _INSERTS_AND_DELETES, _UPDATES = str(4 | 8), str(16)
+#: How many questions are put into one statement: PostgreSQL answers in at most 1,664 columns.
+_COLUMNS = 1_000
 #: An entry of one of the indexes: a uuid, another column, and what PostgreSQL adds to them, in bytes.
 INDEX_ENTRY_BYTES = 48
 
@@ -194,9 +196,11 @@ def are_done(
             done[number] = standing != done[number]
         else:
             queries[number] = section.render_header("done", found.values(**values))
-    if queries:
-        row = connection.execute("SELECT " + ", ".join(f"({query})" for query in queries.values())).fetchone()
-        for number, answer in zip(queries, row or ()):
+    numbers = list(queries)
+    for begin in range(0, len(numbers), _COLUMNS):
+        some = numbers[begin : begin + _COLUMNS]
+        row = connection.execute("SELECT " + ", ".join(f"({queries[number]})" for number in some)).fetchone()
+        for number, answer in zip(some, row or ()):
             # NULL: no row, so the table is not there.
             done[number] = done[number] if answer is None else answer
     return done

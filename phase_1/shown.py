@@ -13,7 +13,11 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 #: comment, which may hold a password or a row. What follows one is left out too, because a query that is cut off or
 #: reads backslashes in another way would fool whoever looks for the end of it. A parameter ($1) begins no literal; any
 #: other dollar sign may. The three dots are ASCII because the server may have an encoding without an ellipsis.
-QUERY = r"left(regexp_replace(regexp_replace(query, '(''|\$(?![0-9])|--|/\*).*', '...'), '\s+', ' ', 'g'), 100)"
+#: Long numbers may be those of cards or accounts.
+QUERY = (
+    r"left(regexp_replace(regexp_replace(regexp_replace(query, '(''|\$(?![0-9])|--|/\*).*', '...'), '\s+', ' ', 'g'),"
+    r" '[0-9]{6,}', '...', 'g'), 100)"
+)
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ def names() -> set[str]:
 
 def cases(when: str) -> tuple[Case, ...]:
     """The cases ``BEFORE`` the migration or the rollback, or those ``AFTERWARDS``, of every check."""
-    found = []
+    found: list[Case] = []
     for name in sorted(names()):
         found += (mine := getattr(import_module(f"{__name__}.{name}"), when, ()))
         assert {case.check for case in mine} <= {name}, f"tests/checks/{name}.py has a case of another check"

@@ -51,7 +51,7 @@ from phase_1.options import Options, parse
 from phase_1.plan import Loss, Plan, Scripts
 from phase_1.problems import DONE, FAILED, PROGRAM, REFUSED, STOPPED, USAGE, VIOLATIONS, Problem, UsageProblem
 from phase_1.scripts import require_all
-from phase_1.trust import Untrusted, hold_names
+from phase_1.trust import Untrusted, held, require_names
 from phase_1.verify import Report, ask, pooler, report
 
 DELETE_WORDS = "PERMANENTLY DELETE"
@@ -275,7 +275,8 @@ def _status(sessions: Sessions, options: Options, console: Console) -> int:
 def _entries(connection: psycopg.Connection[Any], lock_timeout: int) -> List[Tuple[str, ...]]:
     begin_reading(connection, lock_timeout)
     try:
-        if "migration_log" not in hold_names(connection):
+        require_names(connection, writes=False)
+        if "migration_log" not in held(connection):
             return []
         return [
             tuple(map(str, entry))

@@ -62,6 +62,7 @@ class FoundTable:
     """
 
     name: str
+    oid: int
     rows: int
     guessed: bool
     table_bytes: int
@@ -89,6 +90,7 @@ class Reference:
 
     constraint: str
     definition: str
+    oid: int  # of its table
     schema: str
     table: str
     columns: Tuple[str, ...]
@@ -380,27 +382,33 @@ class Found:
                     "parents_client": self._client("p", tables[parent]),
                 }
 
-    def _each_reference(self) -> Iterator[Dict[str, Value]]:
-        """The foreign keys of others; where the table itself is dropped, they stop the rollback without any row."""
+    @property
+    def read_references(self) -> Sequence[Reference]:
+        """The foreign keys of others that are asked for rows.
+
+        Where the table itself is dropped, they stop the rollback without any row.
+        """
         if self.drops_organizations or not self.deletes_organizations:
-            return
+            return ()
         # These go before the organization does, or are emptied, or refused by a check of their own.
         tenants = {name for table in self.tables for name in (table.name, *(part.name for part in table.partitions))}
         ours = {(name, ("client_id",)) for name in tenants}
         if "create_user_organizations" in self.standing:
             ours.add(("user_organizations", ("organization_id",)))
-        for each in self.references:
-            if each.schema != "public" or (each.table, each.columns) not in ours:
-                yield {
-                    "constraint": each.constraint,
-                    "definition": each.definition,
-                    "schema": each.schema,
-                    "table": each.table,
-                    "columns": each.columns,
-                    "columns_text": ", ".join(map(identifier, each.columns)),
-                    "referred": each.referred,
-                    "referred_text": ", ".join(map(identifier, each.referred)),
-                }
+        return [each for each in self.references if each.schema != "public" or (each.table, each.columns) not in ours]
+
+    def _each_reference(self) -> Iterator[Dict[str, Value]]:
+        for each in self.read_references:
+            yield {
+                "constraint": each.constraint,
+                "definition": each.definition,
+                "schema": each.schema,
+                "table": each.table,
+                "columns": each.columns,
+                "columns_text": ", ".join(map(identifier, each.columns)),
+                "referred": each.referred,
+                "referred_text": ", ".join(map(identifier, each.referred)),
+            }
 
     def _referring(self) -> Iterator[str]:
         """For each of them, the condition that a row refers to the default organization."""
@@ -478,6 +486,7 @@ def _literals(index: Index) -> List[str]:
 
 def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> None:
     """Starts a transaction that only reads and sees every row, or fails where it cannot."""
+    names = trust.names_there(connection)
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     # In one message: on a server far away every other one is a wait.
     connection.execute(
@@ -489,17 +498,18 @@ def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> Non
         # The planner thinks the catalog worth compiling for, which takes longer than reading it.
         " SET LOCAL jit = off"
     )
+    trust.hold(connection, names)
 
 
-def inspect(connection: psycopg.Connection[Any], options: Options) -> Found:
+def inspect(connection: psycopg.Connection[Any], options: Options, *, reads_only: bool = False) -> Found:
     """Reads the catalog. Has to run in a transaction that ``begin_reading`` started.
 
     What was not asked for now, and was when the database was migrated, is taken from the log. Raises Untrusted where
-    objects of others are in the way, before anything of them is read.
+    objects of others are in the way, before anything of them is read. Who ``reads_only`` is no runner.
     """
-    trust.require_names(connection)
+    trust.require_names(connection, writes=options.action in ("migrate", "rollback"), reads_only=reads_only)
     _require_readable(connection)
-    there = trust.hold_names(connection)
+    there = trust.held(connection)
     logged = journal.read(connection, is_there="migration_log" in there)
     standing = logged.standing
     known_roles = {role for (role,) in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
@@ -602,9 +612,9 @@ def _at_stake(found: Found) -> Iterator[AtStake]:
     """The tables that are read or written; no check updates a row."""
     for table in found.checked:
         updated = found.options.action not in ("verify", "status") and found.changes_rows(table)
-        yield AtStake(table.qualified, table.name, False, updated)
-    for each in found.references:
-        yield AtStake(f"{identifier(each.schema)}.{identifier(each.table)}", "", False, False)
+        yield AtStake(str(table.oid), table.name, False, updated)
+    for reference in found.read_references:
+        yield AtStake(str(reference.oid), "", False, False)
 
 
 def _remember(
@@ -693,15 +703,15 @@ def _references(connection: psycopg.Connection[Any]) -> Iterator[Reference]:
         "ARRAY(SELECT a.attname::text FROM unnest(c.{key}) WITH ORDINALITY AS k (attnum, number)"
         " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.{table} AND a.attnum = k.attnum ORDER BY k.number)"
     )
-    for constraint, definition, schema, table, own, referred in connection.execute(
-        "SELECT c.conname, pg_get_constraintdef(c.oid), n.nspname, r.relname,"
+    for constraint, definition, oid, schema, table, own, referred in connection.execute(
+        "SELECT c.conname, pg_get_constraintdef(c.oid), r.oid::bigint, n.nspname, r.relname,"
         f" {columns.format(key='conkey', table='conrelid')}, {columns.format(key='confkey', table='confrelid')}"
         " FROM pg_catalog.pg_constraint AS c JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace"
         " WHERE c.contype = 'f' AND c.confrelid = to_regclass('public.organizations') AND c.conparentid = 0"
-        " ORDER BY 3, 4, 1"
+        " ORDER BY 4, 5, 1"
     ):
-        yield Reference(constraint, definition, schema, table, tuple(own), tuple(referred))
+        yield Reference(constraint, definition, oid, schema, table, tuple(own), tuple(referred))
 
 
 def _give_way(connection: psycopg.Connection[Any], options: Options) -> Options:
@@ -767,7 +777,7 @@ def _tables(
     found = {
         name: rest
         for name, *rest in connection.execute(
-            "SELECT wanted.name, size.rows, size.guessed, size.bytes, size.index_bytes,"
+            "SELECT wanted.name, c.oid::bigint, size.rows, size.guessed, size.bytes, size.index_bytes,"
             " c.relrowsecurity, a.attnum IS NOT NULL, a.attnum IS NOT NULL AND NOT a.attnotnull,"
             " ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute"
             "       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),"
@@ -819,13 +829,14 @@ def _tables(
     for table in TABLES:
         if table.name not in found:
             continue
-        rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
+        oid, rows_, guessed, table_bytes, index_bytes, *rest = found[table.name]
         secured, present, nullable, columns, key, wide, partitioned, partitions = rest
         candidates = [options.columns[table.name]] if table.name in options.columns else list(TIME_COLUMNS)
         if table.name not in options.columns and time_columns.get(table.name) in columns:
             candidates = [time_columns[table.name]]
         yield FoundTable(
             name=table.name,
+            oid=oid,
             rows=rows_,
             guessed=guessed,
             table_bytes=table_bytes,

@@ -11,7 +11,6 @@ from typing import Any, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence
 
 import psycopg
 
-from phase_1.connection import value
 from phase_1.findings import Finding, ask_all
 from phase_1.inventory import FUNCTIONS, NEW_TABLES, TABLES
 from phase_1.problems import Refused
@@ -27,12 +26,22 @@ _A_SUPERUSER = (
     "(SELECT min(oid) FROM pg_catalog.pg_roles WHERE rolsuper AND pg_catalog.pg_has_role(session_user, oid, {rights}))"
 )
 
+# Functions of PostgreSQL itself that run any query, read files, change settings, or call the input function of a type,
+# which may be a domain with a check of somebody's: p is the one of pg_proc.
+_POWERFUL = (
+    "(p.proname ~ '_to_xml' OR p.proname LIKE 'pg\\_input\\_%'"
+    " OR ARRAY['pg_catalog.cstring'::pg_catalog.regtype, 'pg_catalog.internal'::pg_catalog.regtype]::pg_catalog.oid[]"
+    " && p.proargtypes::pg_catalog.oid[]"
+    " OR p.provolatile = 'v' AND p.proname NOT IN ('clock_timestamp', 'currval', 'gen_random_uuid', 'lastval',"
+    " 'nextval', 'random', 'timeofday', 'uuidv4', 'uuidv7'))"
+)
+
 #: The tables at stake, with their partitions and heirs in whatever schema, by oid.
 _AT_STAKE = """(
     WITH RECURSIVE tree (oid, table_name, is_ours, is_updated) AS (
-        SELECT to_regclass(name)::oid, table_name, is_ours::boolean, is_updated::boolean
-        FROM {given} AS given (name, table_name, is_ours, is_updated)
-        WHERE to_regclass(name) IS NOT NULL
+        SELECT oid::oid, table_name, is_ours::boolean, is_updated::boolean
+        FROM {given} AS given (oid, table_name, is_ours, is_updated)
+        WHERE oid IS NOT NULL
         UNION
         SELECT i.inhrelid, tree.table_name, tree.is_ours, tree.is_updated
         FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid
@@ -43,11 +52,11 @@ _AT_STAKE = """(
 class AtStake(NamedTuple):
     """A table that is read or written."""
 
-    #: As it stands in SQL, with its schema.
-    qualified: str
+    #: SQL for its oid.
+    oid: str
     #: The tenant table that it is, or ``""``.
     table: str
-    #: Whether it is one that Phase 1 creates: it is written in every way.
+    #: Whether it is one that Phase 1 creates, and rows of it are inserted and deleted.
     is_ours: bool
     #: Whether the run updates rows of it.
     is_updated: bool
@@ -75,35 +84,61 @@ def roles(version: int) -> Mapping[str, Value]:
     return {
         "rights": rights,
         "owner_of_users": _OWNER_OF_USERS,
+        "powerful": _POWERFUL,
         "trusted_with_code": f"coalesce({_A_SUPERUSER.format(rights=rights)}, {_OWNER_OF_USERS})",
     }
 
 
-def require_names(connection: psycopg.Connection[Any]) -> None:
-    """Raises Untrusted unless everything under a name of Phase 1 is of somebody who may do as much anyway."""
+def hold(connection: psycopg.Connection[Any], names: Sequence[str]) -> None:
+    """Begins what is to be read: the tables of these names in public are locked before the transaction has a snapshot.
+
+    What gets one of the names later is not in the snapshot, and what has one keeps it until the transaction ends.
+    """
+    if names:
+        tables = ", ".join(f"public.{identifier(name)}" for name in names)
+        connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
+
+
+def names_there(connection: psycopg.Connection[Any]) -> Sequence[str]:
+    """The names of Phase 1 under which there is a table that may be read; asked before a transaction begins."""
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT c.relname::text FROM pg_catalog.pg_class AS c"
+            " WHERE c.oid = ANY (ARRAY(SELECT to_regclass('public.' || name) FROM unnest(%s::text[]) AS name)::oid[])"
+            " AND c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
+            [list(NEW_TABLES)],
+        )
+    ]
+
+
+def held(connection: psycopg.Connection[Any]) -> FrozenSet[str]:
+    """The tables of Phase 1 that this transaction has locked, and that are what their names are for."""
+    return frozenset(
+        name
+        for (name,) in connection.execute(
+            "SELECT c.relname::text FROM pg_catalog.pg_locks AS l"
+            " JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.oid = to_regclass('public.' || c.relname)"
+            " WHERE l.pid = pg_backend_pid() AND l.mode = 'AccessShareLock' AND l.granted AND c.relname = ANY (%s)"
+            " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
+            [list(NEW_TABLES)],
+        )
+    )
+
+
+def require_names(connection: psycopg.Connection[Any], *, writes: bool, reads_only: bool = False) -> None:
+    """Raises Untrusted unless everything under a name of Phase 1 is of somebody who may do as much anyway.
+
+    ``writes`` says that rows of these tables are written. Who ``reads_only`` need not have the rights of the owner.
+    """
     values: Mapping[str, Value] = {
         "names": rows([(literal(name),) for name in NEW_TABLES]),
         "functions": rows([(literal(name),) for name, _ in FUNCTIONS]),
         "tenants": rows([(literal(table.name),) for table in TABLES]),
+        "rights_needed": "FALSE" if reads_only else "TRUE",
     }
-    _require(connection, "names", values, [AtStake(f"public.{name}", "", True, True) for name in NEW_TABLES])
-
-
-def hold_names(connection: psycopg.Connection[Any]) -> FrozenSet[str]:
-    """The tables of Phase 1 that are there, locked against a change of their names until the transaction ends.
-
-    Raises Untrusted as above: between a look and a lock another one may have taken the name. What is not there now is
-    not to be read in this transaction.
-    """
-    require_names(connection)
-    there = frozenset(
-        name for name in NEW_TABLES if value(connection, "SELECT to_regclass(%s)", [f"public.{name}"]) is not None
-    )
-    if there:
-        tables = ", ".join(f"public.{identifier(name)}" for name in sorted(there))
-        connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
-        require_names(connection)
-    return there
+    at_stake = [AtStake(f"to_regclass({literal(f'public.{name}')})", "", writes, False) for name in NEW_TABLES]
+    _require(connection, "names", values, at_stake)
 
 
 def require_tables(connection: psycopg.Connection[Any], tables: Sequence[AtStake]) -> None:
@@ -129,4 +164,4 @@ def _require(
 
 def _as_rows(at_stake: Sequence[AtStake]) -> Iterator[Tuple[str, ...]]:
     for each in at_stake:
-        yield literal(each.qualified), literal(each.table), str(each.is_ours).upper(), str(each.is_updated).upper()
+        yield each.oid, literal(each.table), str(each.is_ours).upper(), str(each.is_updated).upper()

@@ -77,27 +77,44 @@ BEGIN
     IF EXISTS (
         SELECT FROM pg_catalog.pg_trigger AS t
         JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid
-        LEFT JOIN pg_catalog.pg_proc AS p
-            ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.refobjid
+        LEFT JOIN pg_catalog.pg_proc AS f
+            ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.oid = d.refobjid
         LEFT JOIN pg_catalog.pg_operator AS o
             ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
         LEFT JOIN pg_catalog.pg_type AS y
             ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.refobjid
         -- PostgreSQL's own functions are found in the condition only; some of them run any SQL
         LEFT JOIN LATERAL pg_catalog.regexp_matches(t.tgqual::pg_catalog.text, '[:]funcid (\d+)', 'g') AS called ON TRUE
-        LEFT JOIN pg_catalog.pg_proc AS own ON own.oid = called[1]::pg_catalog.oid
+        LEFT JOIN pg_catalog.pg_proc AS p
+            ON p.oid = called[1]::pg_catalog.oid AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
         WHERE t.tgrelid = pg_catalog.to_regclass('public.' || pg_catalog.quote_ident(:'table'))
-            AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & :events <> 0
-            AND (t.tgattr::pg_catalog.text = '' OR EXISTS (
+            AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & :events <> 0
+            -- UPDATE OF other columns does not fire
+            AND (t.tgtype & :events & 12 <> 0 OR t.tgattr::pg_catalog.text = '' OR EXISTS (
                 SELECT FROM pg_catalog.pg_attribute
                 WHERE attrelid = t.tgrelid AND attname = 'client_id' AND attnum = ANY (t.tgattr)))
-            AND (NOT pg_catalog.pg_has_role(coalesce(p.proowner, o.oprowner), :trusted_with_code, :rights)
+            AND (NOT pg_catalog.pg_has_role(coalesce(f.proowner, o.oprowner), :trusted_with_code, :rights)
                 OR NOT pg_catalog.pg_has_role(y.typowner, :owner_of_users, :rights)
-                OR own.provolatile = 'v' OR own.proname ~ '_to_xml')
+                OR :powerful
+                OR ((t.tgnargs > 0 OR f.oid <> t.tgfoid) AND EXISTS (
+                    SELECT FROM pg_catalog.pg_class AS c
+                    CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS acl
+                    WHERE c.oid = t.tgrelid AND acl.privilege_type = 'TRIGGER'
+                        AND (acl.grantee = 0 OR NOT pg_catalog.pg_has_role(acl.grantee, :owner_of_users, :rights)))))
+        UNION ALL
+        -- a foreign key that follows writes to a table of its own
+        SELECT FROM pg_catalog.pg_constraint AS k
+        JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+        WHERE k.confrelid = pg_catalog.to_regclass('public.' || pg_catalog.quote_ident(:'table')) AND k.contype = 'f'
+            AND ((:events & 8 <> 0 AND k.confdeltype IN ('c', 'n', 'd'))
+                OR (:events & 16 <> 0 AND k.confupdtype IN ('c', 'n', 'd') AND EXISTS (
+                    SELECT FROM pg_catalog.pg_attribute
+                    WHERE attrelid = k.confrelid AND attname = 'client_id' AND attnum = ANY (k.confkey))))
+            AND NOT pg_catalog.pg_has_role(c.relowner, :owner_of_users, :rights)
     ) THEN
         RAISE insufficient_privilege USING
-            MESSAGE = 'a trigger of another role has come to a table that the run writes to',
-            HINT = 'the next run names it before it begins';
+            MESSAGE = 'a trigger or a foreign key of another role has come to a table that the run writes to',
+            HINT = 'run it again with --dry-run, which names it';
     END IF;
 END
 $$;

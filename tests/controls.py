@@ -449,8 +449,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                 (
                     "triggers",
                     "a-trigger-of-uploads-by-who",
-                    "WHERE (t.is_ours OR (t.is_updated AND",
-                    "WHERE (t.is_ours OR (FALSE AND",
+                    "            OR (t.is_updated AND g.tgtype & 16 = 16 AND (g.tgattr",
+                    "            OR (FALSE AND g.tgtype & 16 = 16 AND (g.tgattr",
                 ),
                 (
                     "rules",
@@ -469,12 +469,6 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
                     "has-a-default-with-a-function",
                     "WHERE t.is_ours OR a.attgenerated <> ''",
                     "WHERE a.attgenerated <> ''",
-                ),
-                (
-                    "policies",
-                    "has-a-policy-with-a-function",
-                    "JOIN pg_policy AS p ON p.polrelid = t.oid",
-                    "JOIN pg_policy AS p ON FALSE",
                 ),
                 ("statistics", "statistics-of-uploads", "ON s.stxrelid = t.oid", "ON FALSE"),
                 (

@@ -2,18 +2,19 @@
 -- stage: names
 -- What is called without its schema is found in the first schema of the search_path that has the name: the one that is
 -- called like the role, and those that the server, the database or a role has set.
-WITH on_the_way (schema, is_set) AS (
-    SELECT rolname::text, FALSE FROM pg_roles
+-- A role that may do nothing with public.users is of another application.
+WITH on_the_way (schema, role) AS (
+    SELECT rolname::text, oid FROM pg_roles
     UNION
-    SELECT btrim(part, ' "'), TRUE
+    SELECT btrim(part, ' "'), paths.role
     FROM (
-        SELECT substr(setting, length('search_path=') + 1)
+        SELECT substr(setting, length('search_path=') + 1), setrole
         FROM pg_db_role_setting, unnest(setconfig) AS setting
         WHERE setting LIKE 'search\_path=%'
             AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
         UNION ALL
-        SELECT unnest(ARRAY[boot_val, reset_val]) FROM pg_settings WHERE name = 'search_path'
-    ) AS paths (path)
+        SELECT unnest(ARRAY[boot_val, reset_val]), 0 FROM pg_settings WHERE name = 'search_path'
+    ) AS paths (path, role)
     CROSS JOIN regexp_split_to_table(path, ',') AS part
 )
 SELECT DISTINCT
@@ -35,5 +36,8 @@ FROM (
 ) AS its
 JOIN pg_namespace AS n ON n.oid = its.namespace AND n.nspname <> 'public'
 -- in a schema of its own name a role finds what is its own
-JOIN on_the_way AS way ON way.schema = n.nspname AND (way.is_set OR n.nspname <> pg_get_userbyid(its.owner))
+JOIN on_the_way AS way
+    ON way.schema = n.nspname AND way.role <> its.owner
+    AND (way.role = 0
+        OR has_table_privilege(way.role, to_regclass('public.users')::oid, 'SELECT, INSERT, UPDATE, DELETE'))
 WHERE NOT pg_has_role(its.owner, :owner_of_users, :rights);

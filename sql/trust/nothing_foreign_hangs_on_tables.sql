@@ -9,8 +9,8 @@ WITH RECURSIVE at_stake AS MATERIALIZED (
     JOIN pg_class AS c ON c.oid = at_stake.oid
     JOIN pg_roles AS r ON r.oid = c.relowner
 ),
--- What may run when the table is read, planned for, or written in the way that the run writes it. The policies of
--- the application do not: row_security is off, which makes it an error where they would.
+-- What may run when the table is read, planned for, or written in the way that the run writes it. Policies do not:
+-- row_security is off, which makes it an error where they would.
 hung (of, classid, objid) AS (
     SELECT t.oid, 'pg_class'::regclass::oid, i.indexrelid FROM at_stake AS t JOIN pg_index AS i ON i.indrelid = t.oid
     UNION ALL
@@ -39,8 +39,9 @@ hung (of, classid, objid) AS (
     SELECT t.oid, 'pg_trigger'::regclass, g.oid
     FROM at_stake AS t
     JOIN pg_trigger AS g ON g.tgrelid = t.oid AND NOT g.tgisinternal
-    -- 16 is the bit of an UPDATE in tgtype; UPDATE OF other columns does not fire
-    WHERE (t.is_ours OR (t.is_updated AND g.tgtype & 16 = 16 AND (g.tgattr::text = '' OR t.client = ANY (g.tgattr))))
+    -- 4, 8 and 16 are the bits of INSERT, DELETE and UPDATE in tgtype; UPDATE OF other columns does not fire
+    WHERE ((t.is_ours AND g.tgtype & 12 <> 0)
+            OR (t.is_updated AND g.tgtype & 16 = 16 AND (g.tgattr::text = '' OR t.client = ANY (g.tgattr))))
         AND (g.tgenabled IN ('O', 'A')
             OR (g.tgenabled = 'R' AND current_setting('session_replication_role') = 'replica'))
     UNION ALL
@@ -48,10 +49,6 @@ hung (of, classid, objid) AS (
     FROM at_stake AS t JOIN pg_rewrite AS r ON r.ev_class = t.oid
     -- an event of 2 is an UPDATE
     WHERE t.is_ours OR (t.is_updated AND r.ev_type = '2')
-    UNION ALL
-    SELECT t.oid, 'pg_policy'::regclass, p.oid
-    FROM at_stake AS t JOIN pg_policy AS p ON p.polrelid = t.oid
-    WHERE t.is_ours
     UNION ALL
     SELECT t.oid, 'pg_type'::regclass, a.atttypid
     FROM at_stake AS t JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -97,6 +94,8 @@ made_of (of, root_class, root, classid, objid) AS (
             UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint WHERE contype IN ('c', 'x')
             UNION ALL SELECT 'pg_class'::regclass, indexrelid, indrelid FROM pg_index
             UNION ALL SELECT 'pg_attrdef'::regclass, oid, adrelid FROM pg_attrdef
+            UNION ALL SELECT 'pg_rewrite'::regclass, oid, ev_class FROM pg_rewrite WHERE rulename <> '_RETURN'
+            UNION ALL SELECT 'pg_class'::regclass, inhrelid, inhparent FROM pg_inherits
         ) AS on_it (classid, objid, relation)
         WHERE made_of.classid = 'pg_class'::regclass AND on_it.relation = made_of.objid
             AND made_of.root_class IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass)
@@ -106,20 +105,20 @@ made_of (of, root_class, root, classid, objid) AS (
 ),
 -- PostgreSQL's own functions are no object that anything depends on: they are found in the expressions. Some of them
 -- run any SQL, read files or change settings, with the rights of whoever runs the expression.
-expressions (of, root_class, root, tree) AS (
-    SELECT of, root_class, root, g.tgqual::text
+expressions (of, root_class, root, classid, tree) AS (
+    SELECT of, root_class, root, classid, g.tgqual::text
     FROM made_of JOIN pg_trigger AS g ON made_of.classid = 'pg_trigger'::regclass AND g.oid = made_of.objid
     UNION ALL
-    SELECT of, root_class, root, k.conbin::text
+    SELECT of, root_class, root, classid, k.conbin::text
     FROM made_of JOIN pg_constraint AS k ON made_of.classid = 'pg_constraint'::regclass AND k.oid = made_of.objid
     UNION ALL
-    SELECT of, root_class, root, d.adbin::text
+    SELECT of, root_class, root, classid, d.adbin::text
     FROM made_of JOIN pg_attrdef AS d ON made_of.classid = 'pg_attrdef'::regclass AND d.oid = made_of.objid
     UNION ALL
-    SELECT of, root_class, root, concat(i.indexprs, i.indpred)
+    SELECT of, root_class, root, classid, concat(i.indexprs, i.indpred)
     FROM made_of JOIN pg_index AS i ON made_of.classid = 'pg_class'::regclass AND i.indexrelid = made_of.objid
     UNION ALL
-    SELECT of, root_class, root, concat(r.ev_qual, r.ev_action)
+    SELECT of, root_class, root, classid, concat(r.ev_qual, r.ev_action)
     FROM made_of JOIN pg_rewrite AS r ON made_of.classid = 'pg_rewrite'::regclass AND r.oid = made_of.objid
 ),
 powerful (of, root_class, root, classid, objid) AS (
@@ -128,11 +127,9 @@ powerful (of, root_class, root, classid, objid) AS (
     JOIN at_stake AS t ON t.oid = e.of
     CROSS JOIN regexp_matches(e.tree, '[:](funcid|aggfnoid|winfnoid) (\d+)', 'g') AS called
     JOIN pg_proc AS p ON p.oid = called[2]::oid AND p.pronamespace = 'pg_catalog'::regnamespace
-    WHERE (p.proname ~ '_to_xml' OR (p.provolatile = 'v' AND p.proname NOT IN (
-            'clock_timestamp', 'currval', 'gen_random_uuid', 'lastval', 'nextval', 'random', 'timeofday', 'uuidv4',
-            'uuidv7')))
+    WHERE :powerful
         -- anybody may have created a trigger; everything else is the owner's
-        AND (e.root_class = 'pg_trigger'::regclass
+        AND (e.classid = 'pg_trigger'::regclass
             OR (NOT t.is_of_a_superuser
                 AND EXISTS (SELECT FROM pg_roles WHERE oid = :trusted_with_code AND rolsuper)))
 ),
@@ -147,7 +144,7 @@ owned (root_class, root, classid, objid, owner, is_trusted) AS (
     SELECT root_class, root, classid, objid, y.typowner, pg_has_role(y.typowner, :owner_of_users, :rights)
     FROM made_of
     JOIN pg_type AS y ON made_of.classid = 'pg_type'::regclass AND y.oid = made_of.objid
-    WHERE y.typcategory <> 'A' AND (y.typrelid = 0 OR EXISTS (
+    WHERE NOT (y.typtype = 'b' AND y.typelem <> 0) AND (y.typrelid = 0 OR EXISTS (
         SELECT FROM pg_class AS c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
     UNION ALL
     SELECT root_class, root, classid, objid, c.relowner, pg_has_role(c.relowner, :owner_of_users, :rights)
@@ -169,8 +166,7 @@ SELECT DISTINCT
     END AS problem,
     CASE
         WHEN root_class <> 'pg_trigger'::regclass AND (owner IS NULL OR pg_has_role(owner, :owner_of_users, :rights)) THEN
-            format(CASE WHEN r.rolcanlogin THEN 'connect as %I, not as a superuser'
-                ELSE 'connect as a role that is a member of %I, not as a superuser' END, r.rolname)
+            'run it as the owner of the tables, not as a superuser'
         ELSE 'see what it is for; then drop it, or have the owner of the table create anew what it uses: '
             || CASE root_class
                 WHEN 'pg_trigger'::regclass THEN (
@@ -186,8 +182,6 @@ SELECT DISTINCT
                     FROM pg_statistic_ext WHERE oid = root)
                 WHEN 'pg_rewrite'::regclass THEN (
                     SELECT format('DROP RULE %I ON %s', rulename, ev_class::regclass) FROM pg_rewrite WHERE oid = root)
-                WHEN 'pg_policy'::regclass THEN (
-                    SELECT format('DROP POLICY %I ON %s', polname, polrelid::regclass) FROM pg_policy WHERE oid = root)
                 WHEN 'pg_attrdef'::regclass THEN (
                     SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP %s', adrelid::regclass, attname,
                         CASE attgenerated WHEN '' THEN 'DEFAULT' ELSE 'EXPRESSION' END)
@@ -196,5 +190,4 @@ SELECT DISTINCT
                 ELSE 'ALTER TABLE ... ALTER COLUMN ... TYPE ...' END
     END AS action
 FROM owned
-JOIN pg_roles AS r ON r.oid = :owner_of_users
 WHERE NOT is_trusted;

@@ -7,7 +7,7 @@ SELECT
     format('has %s in its partition key, which belongs to %I: whoever opens the table runs it, here with the rights of '
         '%I', f.oid::regprocedure, pg_get_userbyid(f.proowner), session_user) AS problem,
     CASE WHEN pg_has_role(f.proowner, :owner_of_users, :rights)
-        THEN format('connect as %I, not as a superuser', pg_get_userbyid(f.proowner))
+        THEN 'run it as the owner of the tables, not as a superuser'
         ELSE format('see what it is for; then drop the table: DROP TABLE %s', p.partrelid::regclass) END AS action
 FROM pg_partitioned_table AS p
 JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = p.partrelid

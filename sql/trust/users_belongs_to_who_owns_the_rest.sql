@@ -17,4 +17,10 @@ FROM most
 JOIN pg_roles AS r ON r.oid = most.owner
 WHERE EXISTS (SELECT FROM owners WHERE name = 'users') AND most.owner <> :owner_of_users
     AND (NOT pg_has_role(most.owner, :owner_of_users, :rights)
-        OR (NOT r.rolsuper AND NOT pg_has_role(:owner_of_users, most.owner, :rights)));
+        OR (NOT r.rolsuper AND NOT pg_has_role(:owner_of_users, most.owner, :rights)))
+UNION ALL
+SELECT
+    'public.users',
+    format('belongs to %I, and %I does not have the rights of that role', pg_get_userbyid(:owner_of_users), current_user),
+    'connect to the database of the application, as the owner of its tables'
+WHERE :rights_needed AND NOT pg_has_role(current_user, :owner_of_users, 'MEMBER');

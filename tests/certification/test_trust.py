@@ -51,9 +51,6 @@ FIRST = [each for number, each in enumerate(ATTACKS) if each.kind not in {other.
 #: The same functions without what they were planted for.
 HARMLESS = re.sub(r"IF .*? END IF;", "", FUNCTIONS, flags=re.DOTALL).replace("CREATE", "CREATE OR REPLACE")
 
-#: What runs where rows of the application are written or something is created, and so at no other command.
-ONLY_WRITING = ("event triggers", "triggers of filled rows")
-
 
 @contextmanager
 def attacked(templates: Templates, server: Server, kind: str, attack: Attack) -> Iterator[Database]:
@@ -131,10 +128,10 @@ def test_attack_is_refused_before_the_migration(
         dsn = ("--dsn", database.dsn(user), "--json")
         before = state(database)
         for command in commands:
-            if command != ["--status"] or attack.surface not in ONLY_WRITING:
+            if command != ["--status"] or not attack.fires:
                 assert names_it(run(*dsn, *command), attack, REFUSED)
         ended = run(*dsn, "--verify")
-        if attack.surface in ONLY_WRITING:
+        if attack.fires:
             assert RAN not in ended.out + ended.err
         else:
             assert names_it(ended, attack, VIOLATIONS)
@@ -307,7 +304,7 @@ def test_function_of_the_owner_does_not_run_with_the_rights_of_a_superuser(
         assert RAN not in ended.out + ended.err, f"the owner's index: {RAN}"
         assert ended.status == VIOLATIONS
         [found] = ended.of("nothing_foreign_hangs_on_tables")
-        assert found["action"] == f"connect as {OWNER}, not as a superuser"
+        assert found["action"] == "run it as the owner of the tables, not as a superuser"
     finally:
         database.drop()
 
@@ -371,9 +368,7 @@ def test_table_that_refers_to_the_organizations_is_not_read_by_the_rollback(
     """
     who = Attack("refers", "foreign keys", "loner", "SELECT 1", "tables_belong_to_who_owns_users")
     [adopted] = {
-        each.prepared
-        for each in ATTACKS
-        if each.name == "adopted organizations has a policy with a function of a helper"
+        each.prepared for each in ATTACKS if each.name == "adopted organizations has a rule with a function of a helper"
     }
     prepared = adopted.partition("RESET ROLE;")[0] + "GRANT REFERENCES ON public.organizations TO {role}"
     with attacked(templates, server, "founding-tiny", replace(who, prepared=prepared)) as database:
@@ -404,15 +399,15 @@ def test_name_that_is_taken_after_the_look_is_not_read(templates: Templates, ser
 
         def between(statement: Statement) -> None:
             # The look at the names has been answered.
-            if "names_are_of" in statement.sql or "AS names (name)" in statement.sql:
+            if "AS names (name)" in statement.sql:
                 renamed.append(statement)
-                if len(renamed) == 2:
+                if len(renamed) == 1:
                     database.execute("ALTER VIEW public.innocent RENAME TO migration_log")
 
         proxy.after(between)
         ended = run("--dsn", proxy.dsn(database.name, user), "--json", "--dry-run")
         proxy.after(None)
-        assert len(renamed) >= 2, "nothing was renamed"
+        assert renamed, "nothing was renamed"
         assert RAN not in ended.out + ended.err, f"after the look: {RAN}"
         assert names_it(run("--dsn", database.dsn(user), "--json", "--dry-run"), view, REFUSED)
 

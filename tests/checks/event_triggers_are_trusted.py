@@ -14,7 +14,7 @@ BEFORE: tuple[Case, ...] = (
             violation="ALTER FUNCTION public.audited() OWNER TO {role}",
             object="event trigger audited",
             problem=r"runs public.audited\(\), which belongs to \S+_role, at every step",
-            mended_by=r"ALTER FUNCTION public.audited\(\) OWNER TO app_owner",
+            mended_by="ALTER EVENT TRIGGER audited DISABLE",
             stages=(stage,),
         )
         for stage, event in (("preflight", "ddl_command_end"), ("rollback", "sql_drop"))

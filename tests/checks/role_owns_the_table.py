@@ -18,9 +18,9 @@ BEFORE: tuple[Case, ...] = (
     Case(
         "role_owns_the_table",
         "of a role whose rights are not inherited",
-        near_miss="GRANT {role} TO app_owner; ALTER TABLE public.users OWNER TO {role}",
+        near_miss="GRANT {role} TO app_owner; REASSIGN OWNED BY app_owner TO {role}",
         violation="GRANT {role} TO app_owner WITH INHERIT FALSE",
-        object="public.users",
+        object=r"public\.\w+",
         problem=r"and app_owner is a member of that role without its rights \(NOINHERIT\)",
         mended_by=r"connect as \S+, or begin the session as that role: add options=-crole=\S+ to the connection",
         by_hand="GRANT {role} TO app_owner WITH INHERIT TRUE",

@@ -77,8 +77,19 @@ class Attack:
 
     @property
     def kind(self) -> tuple[str | None, bool]:
-        """What decides how it is found: the check, and whether rows have to be written for it."""
-        return self.refused_by, self.surface == "triggers of filled rows"
+        """What decides how it is found: the check, and whether something has to be written for it."""
+        return self.refused_by, self.fires
+
+    @property
+    def fires(self) -> bool:
+        """Whether it runs only where something is written or created, and so at no command that only looks."""
+        of_adopted = self.prepared.startswith(_ADOPTED) and self.surface in (
+            "default expressions",
+            "rules",
+            "trigger conditions",
+            "triggers",
+        )
+        return of_adopted or self.surface in ("event triggers", "triggers of filled rows")
 
     @property
     def id(self) -> str:
@@ -359,15 +370,6 @@ _ADOPTION = tuple(
             "",
         ),
         (
-            "a policy with a function of a helper",
-            "policies",
-            "helper",
-            "RESET ROLE; CREATE POLICY planted ON public.organizations USING (public.planted())",
-            "",
-            _HANGS,
-            "",
-        ),
-        (
             "a trigger whose condition runs any query",
             "trigger conditions",
             "member",
@@ -448,7 +450,7 @@ _ROUTINES = (
                 "a function in the schema that is called like a role",
                 "search_path",
                 "loner",
-                "CREATE SCHEMA service_role; CREATE FUNCTION service_role.validate_client_access(uuid, uuid) RETURNS"
+                "CREATE SCHEMA app_owner; CREATE FUNCTION app_owner.validate_client_access(uuid, uuid) RETURNS"
                 f" boolean {_PLANTED_BODY}",
                 _ELSEWHERE,
                 'GRANT CREATE ON DATABASE "{database}" TO {role}',
@@ -626,6 +628,33 @@ _TENANTS = tuple(
             f"CREATE TRIGGER planted BEFORE UPDATE ON public.uploads FOR EACH ROW WHEN ({_ANY_QUERY})"
             " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
             _HANGS,
+            False,
+            "",
+        ),
+        (
+            "a trigger of uploads whose condition reads a value of a domain",
+            "triggers of filled rows",
+            "anon",
+            _FILLED + "GRANT TRIGGER ON public.uploads TO {role}",
+            "CREATE DOMAIN public.evil AS text CHECK (public.planted(VALUE));"
+            " CREATE TRIGGER planted BEFORE UPDATE ON public.uploads FOR EACH ROW"
+            " WHEN (array_in('{x}', 'public.evil'::regtype, -1) IS NOT NULL)"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            _HANGS,
+            False,
+            "",
+        ),
+        (
+            "a trigger of uploads whose condition calls a function of the owner",
+            "triggers of filled rows",
+            "anon",
+            _FILLED + "GRANT TRIGGER ON public.uploads TO {role}; SET ROLE app_owner;"
+            " CREATE FUNCTION public.at_your_service(text) RETURNS text LANGUAGE plpgsql STABLE"
+            " AS $$BEGIN EXECUTE $1; RETURN $1; END$$",
+            "CREATE TRIGGER planted BEFORE UPDATE ON public.uploads FOR EACH ROW"
+            " WHEN (public.at_your_service('SELECT public.planted()') IS NULL)"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "triggers_of_others_take_no_arguments",
             False,
             "",
         ),
@@ -871,6 +900,32 @@ _HARMLESS = tuple(
             "GRANT TRIGGER ON public.users TO {role}",
             "CREATE TRIGGER planted AFTER UPDATE OR DELETE ON public.users"
             " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            "",
+        ),
+        (
+            "policies of adopted organizations",
+            "policies",
+            "helper",
+            _ADOPTED + "RESET ROLE; CREATE POLICY planted ON public.organizations USING (public.planted())",
+            "",
+            "",
+        ),
+        (
+            "a webhook of organizations after an update",
+            "triggers",
+            "helper",
+            _ADOPTED + "RESET ROLE; CREATE TRIGGER planted AFTER UPDATE ON public.organizations"
+            " FOR EACH ROW EXECUTE FUNCTION public.planted_trigger()",
+            "",
+            "",
+        ),
+        (
+            "the search_path of a role that may do nothing here",
+            "search_path",
+            "helper",
+            "CREATE SCHEMA crm; GRANT USAGE, CREATE ON SCHEMA crm TO {role};"
+            ' ALTER ROLE authenticator IN DATABASE "{database}" SET search_path = crm, public',
+            "CREATE TABLE crm.organizations (id uuid)",
             "",
         ),
         (

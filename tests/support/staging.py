@@ -157,7 +157,7 @@ class Staging:
                 f"staging: {self.role} does not see every row of {', '.join(unseen)} ({self}). What to do: "
                 + "; ".join(dict.fromkeys(unseen.values()))
             )
-        self.found = inspect(connection, self.options)
+        self.found = inspect(connection, self.options, reads_only=True)
         functions = [f"public.{name}({arguments})" for name, arguments in FUNCTIONS]
         begun = self.value(
             "SELECT bool_or(to_regprocedure(name) IS NOT NULL) FROM unnest(%s::text[]) AS name", functions
@@ -180,7 +180,7 @@ class Staging:
         """
         try:
             self._begin()
-            inspect(self._connection, self.options)
+            inspect(self._connection, self.options, reads_only=True)
             yield self._connection
         except Problem as problem:
             pytest.fail(f"could not be checked: {self.hide(str(problem))}", pytrace=False)

@@ -387,29 +387,41 @@ def test_table_that_refers_to_the_organizations_is_not_read_by_the_rollback(
 
 
 @pytest.mark.parametrize("user", [OWNER, None], ids=["owner", "superuser"])
-def test_name_that_is_taken_after_the_look_is_not_read(templates: Templates, server: Server, user: str | None) -> None:
-    """A view that gets the name of the log after the catalog was looked at is not read by the same run.
+@pytest.mark.parametrize("how", ["renamed", "created"])
+@pytest.mark.parametrize(
+    "moment",
+    ["has_table_privilege(c.oid, 'SELECT') ORDER BY", "AS names (name)"],
+    ids=["before the lock", "after the look"],
+)
+def test_name_that_is_taken_after_the_look_is_not_read(
+    templates: Templates, server: Server, moment: str, how: str, user: str | None
+) -> None:
+    """A view that gets the name of the memberships while a run looks at the catalog is not read by that run.
 
-    A rename is one statement, and everybody sees in pg_locks when to give it.
+    It takes one statement, and everybody sees in pg_locks when to give it.
     """
-    view = next(each for each in ATTACKS if each.name == "migration_log is a view")
-    innocent = replace(view, planted=view.planted.replace("migration_log", "innocent"))
-    with attacked(templates, server, "founding-tiny", innocent) as database, Proxy(server) as proxy:
-        renamed: list[Statement] = []
+    view = next(each for each in ATTACKS if each.name == "user_organizations is a view")
+    [adopted] = {each.prepared for each in ATTACKS if each.name == "policies of adopted organizations"}
+    innocent = view.planted.replace("user_organizations", "innocent") if how == "renamed" else "SELECT 1"
+    attack = replace(view, planted=innocent, prepared=adopted.partition("RESET ROLE;")[0])
+    with attacked(templates, server, "founding-tiny", attack) as database, Proxy(server) as proxy:
+        [(role,)] = database.query("SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'phase1_loner_%'")
+        taken: list[Statement] = []
 
         def between(statement: Statement) -> None:
-            # The look at the names has been answered.
-            if "AS names (name)" in statement.sql:
-                renamed.append(statement)
-                if len(renamed) == 1:
-                    database.execute("ALTER VIEW public.innocent RENAME TO migration_log")
+            if moment in statement.sql and not taken:
+                taken.append(statement)
+                with database.connect() as session:
+                    session.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+                    renaming = "ALTER VIEW public.innocent RENAME TO user_organizations"
+                    session.execute((renaming if how == "renamed" else view.planted).encode())
 
         proxy.after(between)
-        ended = run("--dsn", proxy.dsn(database.name, user), "--json", "--dry-run")
+        ended = run("--dsn", proxy.dsn(database.name, user), "--json", "--verify")
         proxy.after(None)
-        assert renamed, "nothing was renamed"
+        assert taken, "no name was taken"
         assert RAN not in ended.out + ended.err, f"after the look: {RAN}"
-        assert names_it(run("--dsn", database.dsn(user), "--json", "--dry-run"), view, REFUSED)
+        assert names_it(run("--dsn", database.dsn(user), "--json", "--verify"), view, VIOLATIONS)
 
 
 @pytest.mark.pg(">=16")

@@ -486,7 +486,12 @@ def _literals(index: Index) -> List[str]:
 
 def begin_reading(connection: psycopg.Connection[Any], lock_timeout: int) -> None:
     """Starts a transaction that only reads and sees every row, or fails where it cannot."""
-    names = trust.names_there(connection)
+    # In a transaction of its own: the locks come before the snapshot that everything else is read by.
+    connection.execute("BEGIN READ ONLY")
+    try:
+        names = trust.names_there(connection)
+    finally:
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     # In one message: on a server far away every other one is a wait.
     connection.execute(

@@ -22,5 +22,5 @@ UNION ALL
 SELECT
     'public.users',
     format('belongs to %I, and %I does not have the rights of that role', pg_get_userbyid(:owner_of_users), current_user),
-    'connect to the database of the application, as the owner of its tables'
+    format('if this is the application''s own database, connect as %I', pg_get_userbyid(:owner_of_users))
 WHERE :rights_needed AND NOT pg_has_role(current_user, :owner_of_users, 'MEMBER');

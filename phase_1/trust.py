@@ -29,7 +29,7 @@ _A_SUPERUSER = (
 # Functions of PostgreSQL itself that run any query, read files, change settings, or call the input function of a type,
 # which may be a domain with a check of somebody's: p is the one of pg_proc.
 _POWERFUL = (
-    "(p.proname ~ '_to_xml' OR p.proname LIKE 'pg\\_input\\_%'"
+    "(p.proname ~ '_to_xml|^pg_input_'"
     " OR ARRAY['pg_catalog.cstring'::pg_catalog.regtype, 'pg_catalog.internal'::pg_catalog.regtype]::pg_catalog.oid[]"
     " && p.proargtypes::pg_catalog.oid[]"
     " OR p.provolatile = 'v' AND p.proname NOT IN ('clock_timestamp', 'currval', 'gen_random_uuid', 'lastval',"

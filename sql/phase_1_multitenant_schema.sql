@@ -84,7 +84,7 @@ BEGIN
         LEFT JOIN pg_catalog.pg_type AS y
             ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.refobjid
         -- PostgreSQL's own functions are found in the condition only; some of them run any SQL
-        LEFT JOIN LATERAL pg_catalog.regexp_matches(t.tgqual::pg_catalog.text, '[:]funcid (\d+)', 'g') AS called ON TRUE
+        LEFT JOIN LATERAL pg_catalog.regexp_matches(t.tgqual::pg_catalog.text, '[:]funcid ([0-9]+)', 'g') AS called ON TRUE
         LEFT JOIN pg_catalog.pg_proc AS p
             ON p.oid = called[1]::pg_catalog.oid AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
         WHERE t.tgrelid = pg_catalog.to_regclass('public.' || pg_catalog.quote_ident(:'table'))

@@ -675,7 +675,7 @@ def test_file_that_changes_while_it_is_asked_is_not_what_runs(
     def change() -> None:
         for path in sorted(tree.rglob("*.py")):
             path.write_text(f"open({str(mark)!r}, 'w').close()\n")
-        for path in sorted((tree / "sql").iterdir()):
+        for path in sorted((tree / "sql").rglob("*.sql")):
             text = path.read_text(encoding="utf-8")
             for header in ("done", "sample"):
                 text = text.replace(f"-- {header}: ", f"-- {header}: COMMIT; CREATE TABLE public.planted (); ")

@@ -49,7 +49,7 @@ def _imported(tree: Path) -> dict[str, Any]:
 
 def _digests(tree: Path) -> dict[str, str]:
     """What ``sha256sum`` prints of the runner's files, by their names."""
-    paths = [*(tree / "sql").glob("*.sql"), tree / "migrate.py", *(tree / "phase_1").glob("*.py")]
+    paths = [*(tree / "sql").rglob("*.sql"), tree / "migrate.py", *(tree / "phase_1").glob("*.py")]
     return {path.relative_to(tree).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -95,7 +95,8 @@ def hold(connection: psycopg.Connection[Any], names: Sequence[str]) -> None:
     What gets one of the names later is not in the snapshot, and what has one keeps it until the transaction ends.
     """
     if names:
-        tables = ", ".join(f"public.{identifier(name)}" for name in names)
+        # ONLY: up to PostgreSQL 12 a lock asks for rights on every heir.
+        tables = ", ".join(f"ONLY public.{identifier(name)}" for name in names)
         connection.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
 
 

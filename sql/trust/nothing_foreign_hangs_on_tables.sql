@@ -14,9 +14,8 @@ WITH RECURSIVE at_stake AS MATERIALIZED (
 hung (of, classid, objid) AS (
     SELECT t.oid, 'pg_class'::regclass::oid, i.indexrelid FROM at_stake AS t JOIN pg_index AS i ON i.indrelid = t.oid
     UNION ALL
-    -- by its partition key
-    SELECT t.oid, 'pg_class'::regclass, p.partrelid
-    FROM at_stake AS t JOIN pg_partitioned_table AS p ON p.partrelid = t.oid
+    -- by the types of its columns, its partition key and, up to PostgreSQL 14, its generated columns
+    SELECT t.oid, 'pg_class'::regclass, t.oid FROM at_stake AS t
     UNION ALL
     SELECT t.oid, 'pg_constraint'::regclass, k.oid
     FROM at_stake AS t JOIN pg_constraint AS k ON k.conrelid = t.oid AND k.contype IN ('c', 'x')
@@ -49,9 +48,6 @@ hung (of, classid, objid) AS (
     FROM at_stake AS t JOIN pg_rewrite AS r ON r.ev_class = t.oid
     -- an event of 2 is an UPDATE
     WHERE t.is_ours OR (t.is_updated AND r.ev_type = '2')
-    UNION ALL
-    SELECT t.oid, 'pg_type'::regclass, a.atttypid
-    FROM at_stake AS t JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 ),
 -- All that it is made of: functions, operators with theirs, types with their checks, views with their queries, and what
 -- hangs on the tables that a rule or a foreign key writes to.
@@ -160,9 +156,8 @@ SELECT DISTINCT
     CASE
         WHEN owner IS NULL THEN format('calls %s, which can do anything with the rights of %I',
             pg_describe_object(classid, objid, 0), session_user)
-        ELSE CASE WHEN (root_class, root) = (classid, objid) THEN 'is the type of a column and'
-                ELSE format('uses %s, which', pg_describe_object(classid, objid, 0)) END
-            || format(' belongs to %I: it would run with the rights of %I', pg_get_userbyid(owner), session_user)
+        ELSE format('uses %s, which belongs to %I: it would run with the rights of %I',
+            pg_describe_object(classid, objid, 0), pg_get_userbyid(owner), session_user)
     END AS problem,
     CASE
         WHEN root_class <> 'pg_trigger'::regclass AND (owner IS NULL OR pg_has_role(owner, :owner_of_users, :rights)) THEN
@@ -174,9 +169,10 @@ SELECT DISTINCT
                 WHEN 'pg_constraint'::regclass THEN (
                     SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
                     FROM pg_constraint WHERE oid = root)
-                WHEN 'pg_class'::regclass THEN format(
-                    CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = root)
-                        THEN 'PARTITION BY of %s' ELSE 'DROP INDEX %s' END, root::regclass)
+                WHEN 'pg_class'::regclass THEN (
+                    SELECT format(CASE WHEN relkind IN ('i', 'I') THEN 'DROP INDEX %s'
+                        ELSE 'see the columns and the partition key of %s' END, root::regclass)
+                    FROM pg_class WHERE oid = root)
                 WHEN 'pg_statistic_ext'::regclass THEN (
                     SELECT format('DROP STATISTICS %s.%I', stxnamespace::regnamespace, stxname)
                     FROM pg_statistic_ext WHERE oid = root)
@@ -187,7 +183,7 @@ SELECT DISTINCT
                         CASE attgenerated WHEN '' THEN 'DEFAULT' ELSE 'EXPRESSION' END)
                     FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
                     WHERE pg_attrdef.oid = root)
-                ELSE 'ALTER TABLE ... ALTER COLUMN ... TYPE ...' END
+                END
     END AS action
 FROM owned
 WHERE NOT is_trusted;

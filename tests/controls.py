@@ -374,8 +374,8 @@ _CONTROLS: dict[str, list[tuple[Any, ...]]] = {
     "nothing-foreign-runs": [
         (
             "nobody asks whose the names are",
-            "organizations-is-a-view: organizations is a view: planted code ran",
-            Change("phase_1/trust.py", '_require(connection, "names", values,', 'tuple(connection, "names", values,'),
+            "organizations-is-a-view: names_are_of_ordinary_tables is silent: organizations is a view",
+            Change("phase_1/trust.py", '    _require(connection, "names", values, at_stake)\n', ""),
         ),
         (
             "nobody asks whose the tables are",
